@@ -1,0 +1,140 @@
+// The front: a route table, CORS on every answer, caps on every body, and the one place where errors become responses.
+// A pure function from Request to Response; it opens no socket.
+
+import type { Capacity } from "../capacity.ts";
+import { exchange, type ExchangeDeps } from "../exchange.ts";
+import type { Log } from "../ops/log.ts";
+import { type BodyLimits, readBody } from "./body.ts";
+import { MatrixError } from "./matrix_error.ts";
+import { parseSfuRequest, parseTokenRequest, type TokenRequest } from "./requests.ts";
+
+/** Answers one request. Never rejects. */
+export type App = (request: Request) => Promise<Response>;
+
+/** What the front needs. */
+export interface AppDeps {
+  readonly exchange: ExchangeDeps;
+  readonly capacity: Capacity;
+  readonly log: Log;
+  /** True once the service is about to end: no new work. */
+  readonly isDraining: () => boolean;
+}
+
+interface Route {
+  /** Matched at the end of the path, below any prefix that a proxy left in place. */
+  readonly path: string;
+  readonly methods: readonly string[];
+  /** True where any other method is answered like the first one. */
+  readonly anyMethod?: true;
+  readonly handle: (request: Request) => Promise<Response>;
+}
+
+const JSON_BODY: BodyLimits = { maxBytes: 64 * 1024, timeoutMs: 10_000 };
+const WEBHOOK_BODY: BodyLimits = { maxBytes: 1024 * 1024, timeoutMs: 10_000 };
+
+const CORS: Readonly<Record<string, string>> = {
+  "access-control-allow-origin": "*",
+  "access-control-allow-methods": "POST",
+  "access-control-allow-headers": "Accept, Content-Type, Content-Length, Accept-Encoding, X-CSRF-Token",
+  "access-control-expose-headers": "Retry-After",
+  "access-control-max-age": "86400",
+};
+
+/** Builds the front. */
+export function createApp(deps: AppDeps): App {
+  const routes: readonly Route[] = [
+    { path: "/sfu/get", methods: ["POST"], handle: (request) => grant(request, parseSfuRequest) },
+    { path: "/get_token", methods: ["POST"], handle: (request) => grant(request, parseTokenRequest) },
+    { path: "/sfu_webhook", methods: ["POST"], anyMethod: true, handle: takeWebhook },
+    { path: "/healthz", methods: ["GET", "HEAD"], handle: () => Promise.resolve(empty()) },
+  ];
+
+  async function grant(request: Request, parse: (body: Uint8Array) => TokenRequest): Promise<Response> {
+    if (deps.isDraining()) throw new MatrixError(503, "M_UNKNOWN", "The service is shutting down");
+    const wanted = parse(await readBody(request, JSON_BODY));
+    const server = wanted.openIdToken.matrixServerName;
+    return json(200, await deps.capacity.run(server, () => exchange(wanted, deps.exchange)));
+  }
+
+  return async (request) => {
+    const path = pathOf(request.url);
+    let route: Route | undefined;
+    try {
+      route = findRoute(routes, path);
+      if (request.method === "OPTIONS") return withCors(empty(), route);
+      if (route === undefined) throw new MatrixError(404, "M_UNRECOGNIZED", "Unrecognized request");
+      if (!route.anyMethod && !route.methods.includes(request.method)) {
+        throw new MatrixError(405, "M_UNRECOGNIZED", "Method not allowed");
+      }
+      return withCors(await route.handle(request), route);
+    } catch (error) {
+      return withCors(errorResponse(error, request.method, path, route, deps.log), route);
+    }
+  };
+}
+
+/**
+ * The route of a path: the same path, or the end of it after any prefix, with repeated slashes taken as one.
+ *
+ * Nothing under `/_matrix/` is ours, whatever it ends with.
+ */
+function findRoute(routes: readonly Route[], path: string): Route | undefined {
+  const collapsed = path.includes("//") ? path.replace(/\/{2,}/g, "/") : path;
+  if (collapsed.includes("/_matrix/")) return undefined;
+  return routes.find((route) => collapsed.endsWith(route.path));
+}
+
+// new URL() would do the same at ten times the cost, and would fold "/../" where a proxy did not.
+function pathOf(url: string): string {
+  const start = url.indexOf("/", url.indexOf("://") + 3);
+  if (start < 0) return "/";
+  const end = url.slice(start).search(/[?#]/);
+  return end < 0 ? url.slice(start) : url.slice(start, start + end);
+}
+
+// LiveKit holds back a room's events while one is unanswered, and operators probe the route without a signature:
+// always 200. Reading the body first keeps the connection usable.
+async function takeWebhook(request: Request): Promise<Response> {
+  await readBody(request, WEBHOOK_BODY).catch(() => {});
+  return empty();
+}
+
+function empty(): Response {
+  return new Response(null, { status: 200 });
+}
+
+function json(status: number, body: unknown): Response {
+  return new Response(`${JSON.stringify(body)}\n`, { status, headers: { "content-type": "application/json" } });
+}
+
+function errorResponse(error: unknown, method: string, path: string, route: Route | undefined, log: Log): Response {
+  if (!(error instanceof MatrixError)) {
+    const id = crypto.randomUUID();
+    log.error("Cannot answer a request: this is a bug", { id, path, error: describe(error) });
+    return json(500, { errcode: "M_UNKNOWN", error: `Internal server error (${id})` });
+  }
+  const { status, errcode, message, retryAfterSeconds } = error;
+  const cause = error.cause instanceof Error ? error.cause.message : error.cause;
+  const fields = { status, errcode, method, path: path.slice(0, 200), cause };
+  // Scanners ask for anything, all day.
+  if (status === 404 || status === 405) log.debug("Refused", fields);
+  else log.info("Refused", fields);
+  const response = json(status, { errcode, error: message });
+  if (retryAfterSeconds !== undefined) response.headers.set("retry-after", String(retryAfterSeconds));
+  if (status === 405 && route !== undefined) response.headers.set("allow", allowed(route));
+  return response;
+}
+
+function withCors(response: Response, route: Route | undefined): Response {
+  for (const name in CORS) response.headers.set(name, CORS[name] ?? "");
+  if (route !== undefined) response.headers.set("access-control-allow-methods", route.methods.join(", "));
+  return response;
+}
+
+function allowed(route: Route): string {
+  return [...route.methods, "OPTIONS"].join(", ");
+}
+
+function describe(error: unknown): string {
+  return error instanceof Error ? error.stack ?? error.message : String(error);
+}

@@ -1,0 +1,34 @@
+// The one error that crosses layers: what a client is told, and the cause that only the log sees.
+
+/** Error codes that the service answers with. Source: Matrix client-server API, "Standard error response". */
+export type ErrorCode =
+  | "M_BAD_JSON"
+  | "M_FORBIDDEN"
+  | "M_LIMIT_EXCEEDED"
+  | "M_NOT_JSON"
+  | "M_TOO_LARGE"
+  | "M_UNAUTHORIZED"
+  | "M_UNKNOWN"
+  | "M_UNRECOGNIZED";
+
+/** What a {@link MatrixError} carries beside its text. */
+export interface MatrixErrorOptions extends ErrorOptions {
+  /** Whole seconds for the `Retry-After` header. */
+  readonly retryAfterSeconds?: number;
+}
+
+/** An answer that is an error. `message` is sent to the client word for word; `cause` is not. */
+export class MatrixError extends Error {
+  override name = "MatrixError";
+  readonly retryAfterSeconds: number | undefined;
+
+  constructor(readonly status: number, readonly errcode: ErrorCode, message: string, options?: MatrixErrorOptions) {
+    super(message, options);
+    this.retryAfterSeconds = options?.retryAfterSeconds;
+  }
+}
+
+/** 401 in the one wording that names no cause. */
+export function unauthorised(cause?: unknown): MatrixError {
+  return new MatrixError(401, "M_UNAUTHORIZED", "The request could not be authorised.", { cause });
+}

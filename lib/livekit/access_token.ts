@@ -1,0 +1,76 @@
+// LiveKit access tokens: JWTs signed with HS256 (RFC 7519, RFC 7515), their payload written so that clients which decode
+// it with `atob` can read it.
+
+import { createHmac, createSecretKey, type KeyObject } from "node:crypto";
+import type { Secret } from "../secret.ts";
+
+/** One of LiveKit's API keys. */
+export interface ApiKey {
+  /** The key's name, `iss` of its tokens. */
+  readonly name: string;
+  readonly secret: Secret;
+}
+
+/** LiveKit's `VideoGrant`, as far as it is used here. What is left out is not granted. */
+export interface VideoGrant {
+  readonly roomJoin?: boolean;
+  readonly roomCreate?: boolean;
+  readonly roomAdmin?: boolean;
+  readonly roomList?: boolean;
+  readonly room?: string;
+  /** LiveKit reads a missing `canPublish` as true: a refusal must be written. */
+  readonly canPublish?: boolean;
+  readonly canSubscribe?: boolean;
+  readonly canUpdateOwnMetadata?: boolean;
+}
+
+/** Who may do what, and from when to when (seconds since the epoch). */
+export interface Claims {
+  /** The participant; absent in tokens of the service itself. */
+  readonly identity?: string;
+  readonly video: VideoGrant;
+  readonly issuedAt: number;
+  readonly ttlSeconds: number;
+}
+
+const HEADER = Buffer.from('{"alg":"HS256","typ":"JWT"}').toString("base64url");
+
+// `atob` knows "+" and "/" only. In base64url "-" and "_" come from six bits of 62 and 63, which ASCII yields for
+// ">", "?", "~" and DEL alone: escape these, and everything beyond ASCII.
+const UNREADABLE_BY_ATOB = /[>?~\u007f-\uffff]/g;
+
+/** Signs with one API key. */
+export class AccessTokenSigner {
+  readonly #issuer: string;
+  readonly #key: KeyObject;
+
+  constructor(key: ApiKey) {
+    this.#issuer = key.name;
+    this.#key = createSecretKey(key.secret.reveal(), "utf8");
+  }
+
+  /** The compact JWT. */
+  sign(claims: Claims): string {
+    const { identity, video, issuedAt, ttlSeconds } = claims;
+    const payload = {
+      iss: this.#issuer,
+      ...(identity === undefined ? {} : { sub: identity }),
+      exp: issuedAt + ttlSeconds,
+      nbf: issuedAt,
+      iat: issuedAt,
+      ...(identity === undefined ? {} : { identity }),
+      video,
+    };
+    const signed = `${HEADER}.${encodePayload(payload)}`;
+    return `${signed}.${createHmac("sha256", this.#key).update(signed).digest("base64url")}`;
+  }
+}
+
+/** Base64url of the JSON, free of "-" and "_". */
+export function encodePayload(payload: unknown): string {
+  const json = JSON.stringify(payload).replace(
+    UNREADABLE_BY_ATOB,
+    (unit) => `\\u${unit.charCodeAt(0).toString(16).padStart(4, "0")}`,
+  );
+  return Buffer.from(json, "latin1").toString("base64url");
+}

@@ -1,0 +1,110 @@
+// Logging: a small interface that the service writes to, and its backing by LogTape. Text for people, JSON lines for
+// collectors. Lines are written in batches, so that a join storm does not pay a system call per line.
+
+import {
+  configureSync,
+  getJsonLinesFormatter,
+  getLogger,
+  type LogRecord,
+  resetSync,
+  type TextFormatter,
+} from "@logtape/logtape";
+
+/** Levels that operators may choose. */
+export const LOG_LEVELS = ["debug", "info", "warning", "error"] as const;
+export type LogLevel = typeof LOG_LEVELS[number];
+
+/** Forms of a log line. */
+export const LOG_FORMATS = ["text", "json"] as const;
+export type LogFormat = typeof LOG_FORMATS[number];
+
+/** What is known about an event. Never a secret, a token, a URL's query or somebody else's body. */
+export type LogFields = Readonly<Record<string, unknown>>;
+
+/** Where the service writes what happens. */
+export interface Log {
+  debug(message: string, fields?: LogFields): void;
+  info(message: string, fields?: LogFields): void;
+  warning(message: string, fields?: LogFields): void;
+  error(message: string, fields?: LogFields): void;
+}
+
+/** Takes finished lines; `close` hands over what is still held back. */
+export interface LogWriter {
+  write(line: string): void;
+  flush(): void;
+}
+
+/** Options of {@link openLog}. */
+export interface LogOptions {
+  readonly level: LogLevel;
+  readonly format: LogFormat;
+  readonly writer: LogWriter;
+}
+
+const CATEGORY = ["lk-jwt-service"];
+
+/** Sends all logging of the process to a writer. */
+export function openLog(options: LogOptions): Log {
+  const format = options.format === "json" ? getJsonLinesFormatter({ properties: "flatten" }) : formatText;
+  configureSync({
+    reset: true,
+    sinks: { writer: (record: LogRecord) => options.writer.write(format(record)) },
+    loggers: [
+      { category: CATEGORY, sinks: ["writer"], lowestLevel: options.level },
+      { category: ["logtape", "meta"], sinks: ["writer"], lowestLevel: "warning" },
+    ],
+  });
+  return getLogger(CATEGORY);
+}
+
+/** Ends what {@link openLog} began. */
+export function closeLog(options: Pick<LogOptions, "writer">): void {
+  options.writer.flush();
+  resetSync();
+}
+
+/**
+ * One line per record: time, level, message, then `key=value` pairs; a value that is not one plain word is quoted as
+ * JSON, so that no client can forge a line.
+ */
+export const formatText: TextFormatter = (record) => {
+  const pairs = Object.entries(record.properties)
+    .map(([key, value]) => ` ${key}=${formatValue(value)}`)
+    .join("");
+  const time = new Date(record.timestamp).toISOString();
+  return `${time} ${record.level.toUpperCase().padEnd(7)} ${record.message.join("")}${pairs}\n`;
+};
+
+const PLAIN = /^[\w.:@/+*!#$-]+$/;
+
+function formatValue(value: unknown): string {
+  if (typeof value === "string") return PLAIN.test(value) ? value : JSON.stringify(value);
+  return JSON.stringify(value) ?? "undefined";
+}
+
+/** Writes lines to standard error, together at the end of the current turn of the event loop. */
+export function createStderrWriter(): LogWriter {
+  let held = "";
+  let timer: ReturnType<typeof setTimeout> | undefined;
+  const encoder = new TextEncoder();
+
+  const flush = () => {
+    clearTimeout(timer);
+    timer = undefined;
+    let bytes = encoder.encode(held);
+    held = "";
+    try {
+      while (bytes.length > 0) bytes = bytes.subarray(Deno.stderr.writeSync(bytes));
+    } catch {
+      // Whoever read the log is gone or too slow: the service goes on without it.
+    }
+  };
+  return {
+    write(line) {
+      held += line;
+      timer ??= setTimeout(flush, 0);
+    },
+    flush,
+  };
+}

@@ -1,0 +1,129 @@
+// Builds one service out of its parts, listens, and drains. The only place where production parts are chosen.
+
+import { setTimeout as sleepFor } from "node:timers/promises";
+import { ANY_ADDRESS, type Bind } from "./bind.ts";
+import { Capacity } from "./capacity.ts";
+import type { Config } from "./config.ts";
+import { createApp } from "./http/app.ts";
+import { AccessTokenSigner } from "./livekit/access_token.ts";
+import { RoomService } from "./livekit/room_service.ts";
+import { Rooms } from "./livekit/rooms.ts";
+import { FederationClient } from "./matrix/federation_client.ts";
+import { OpenIdVerifier } from "./matrix/openid.ts";
+import { ServerDiscovery } from "./matrix/server_discovery.ts";
+import { AddressGuard } from "./net/address_guard.ts";
+import { type Connectors, type HostResolver, OutboundClient } from "./net/client.ts";
+import { resolveSrv, type SrvResolver } from "./net/srv.ts";
+import type { Log } from "./ops/log.ts";
+
+/** What touches the world. Tests replace some of it; {@link productionDeps} is the rest. */
+export interface ServiceDeps {
+  /** Wall clock, ms since the epoch. */
+  readonly now: () => number;
+  /** A clock that never jumps, ms. */
+  readonly monotonicNow: () => number;
+  readonly sleep: (durationMs: number, signal: AbortSignal) => Promise<void>;
+  /** From 0 (inclusive) to 1 (exclusive). */
+  readonly random: () => number;
+  readonly resolveSrv: SrvResolver;
+  readonly resolveHost?: HostResolver;
+  readonly connectors?: Connectors;
+  readonly log: Log;
+}
+
+/** A service that listens. */
+export interface Service {
+  readonly address: Deno.Addr;
+  /** Stops accepting, answers what is in flight, closes everything. */
+  drain(): Promise<void>;
+}
+
+/** The world as it is. */
+export function productionDeps(log: Log): ServiceDeps {
+  return {
+    now: Date.now,
+    monotonicNow: () => performance.now(),
+    sleep: (durationMs, signal) => sleepFor(durationMs, undefined, { signal }),
+    random: Math.random,
+    resolveSrv,
+    log,
+  };
+}
+
+/**
+ * Starts a service.
+ *
+ * @throws When the address cannot be listened on.
+ */
+export function startService(config: Config, deps: ServiceDeps): Service {
+  const guard = new AddressGuard({
+    fullAccess: config.fullAccess,
+    overridden: new Set(config.federationUrlOverrides.keys()),
+    allowNetworks: config.federationAllowNetworks,
+    tlsSkipped: config.skipTlsVerification,
+  });
+  const outbound = new OutboundClient({
+    guard,
+    verifyTls: !config.skipTlsVerification,
+    proxies: config.proxies,
+    ...(deps.resolveHost === undefined ? {} : { resolveHost: deps.resolveHost }),
+    ...(deps.connectors === undefined ? {} : { connectors: deps.connectors }),
+  });
+  const ruleFor = (serverName: string) => guard.ruleFor(serverName);
+  const discovery = new ServerDiscovery({ ...deps, outbound, ruleFor, overrides: config.federationUrlOverrides });
+  const federation = new FederationClient({ ...deps, outbound, discovery, ruleFor });
+  const signer = new AccessTokenSigner(config.apiKeys[0]);
+  const roomService = new RoomService({ ...deps, apiUrl: config.sfuApiUrl, outbound, signer });
+
+  let isDraining = false;
+  const app = createApp({
+    exchange: {
+      policy: config,
+      openId: new OpenIdVerifier({ ...deps, federation }),
+      rooms: new Rooms({ ...deps, roomService }),
+      signer,
+      now: deps.now,
+      log: deps.log,
+    },
+    capacity: new Capacity(),
+    log: deps.log,
+    isDraining: () => isDraining,
+  });
+
+  const server = listen(config.bind, app);
+  return {
+    address: server.addr,
+    async drain() {
+      isDraining = true;
+      await server.shutdown();
+      outbound.close();
+    },
+  };
+}
+
+function listen(bind: Bind, handler: (request: Request) => Promise<Response>): Deno.HttpServer<Deno.Addr> {
+  const onListen = () => {}; // the service announces itself
+  if (bind.transport === "unix") {
+    removeStaleSocket(bind.path);
+    const server = Deno.serve({ path: bind.path, onListen }, handler);
+    Deno.chmodSync(bind.path, 0o660);
+    return server;
+  }
+  const { hostname, port } = bind;
+  try {
+    return Deno.serve({ hostname, port, onListen }, handler);
+  } catch (error) {
+    // A host without IPv6 has no "::" to listen on.
+    if (hostname !== ANY_ADDRESS || error instanceof Deno.errors.AddrInUse) throw error;
+    return Deno.serve({ hostname: "0.0.0.0", port, onListen }, handler);
+  }
+}
+
+// A socket file outlives a crash, and nothing can listen where it lies. Anything else at that path is not ours.
+function removeStaleSocket(path: string): void {
+  try {
+    if (Deno.lstatSync(path).isSocket) Deno.removeSync(path);
+  } catch (error) {
+    if (!(error instanceof Deno.errors.NotFound)) throw error;
+  }
+}
