@@ -10,6 +10,7 @@ import {
   parseNetworks,
   parseUrlMap,
   Problems,
+  withoutCredentials,
 } from "./config_values.ts";
 import { readApiKeys } from "./config_keys.ts";
 import type { ApiKey } from "./livekit/access_token.ts";
@@ -152,18 +153,20 @@ function parseSfuApiUrl(env: Environment, problems: Problems): URL | null {
   const name = env.get("LIVEKIT_INTERNAL_URL") === undefined ? "LIVEKIT_URL" : "LIVEKIT_INTERNAL_URL";
   const text = env.get(name);
   if (text === undefined) return null;
+  const shown = withoutCredentials(text);
   const withScheme = /^[a-z][a-z0-9+.-]*:\/\//i.test(text) ? text : `wss://${text}`;
   if (!URL.canParse(withScheme)) {
-    problems.add(name, `is "${text}"`, "a URL such as wss://sfu.example.com");
+    problems.add(name, `is "${shown}"`, "a URL such as wss://sfu.example.com");
     return null;
   }
-  const url = new URL(withScheme.replace(/^ws/i, "http"));
-  if (withScheme !== text) problems.warn(`${name} "${text}" has no scheme: wss:// is assumed for calls to the SFU`);
+  let url = new URL(withScheme.replace(/^ws/i, "http"));
+  if (withScheme !== text) problems.warn(`${name} "${shown}" has no scheme: wss:// is assumed for calls to the SFU`);
   if (url.protocol !== "http:" && url.protocol !== "https:") {
-    problems.add(name, `is "${text}"`, "a ws, wss, http or https URL");
-    return null;
+    // Clients get it as it is, and may know better; the service's own calls need something to go by.
+    problems.warn(`${name} is "${shown}", expected a ws, wss, http or https URL: wss:// is assumed for calls to the SFU`);
+    url = new URL(withScheme.replace(/^[^:]+/, "https"));
   }
-  if (url.username !== "" || url.search !== "" || url.hash !== "") {
+  if (url.username !== "" || url.password !== "" || url.search !== "" || url.hash !== "") {
     problems.warn(`${name} has a user, a query or a fragment, which calls to the SFU leave out`);
     url.username =
       url.password =
@@ -241,7 +244,7 @@ function readSkipTls(env: Environment, problems: Problems): boolean {
 function readRedisUrl(env: Environment, problems: Problems): Secret | null {
   const text = env.get("LIVEKIT_REDIS_URL");
   if (text === undefined) return null;
-  if (/^(redis|rediss|unix|redis\+sentinel):/.test(text)) {
+  if (/^(redis|rediss|unix|redis\+sentinel):/i.test(text)) {
     problems.warn("LIVEKIT_REDIS_URL has no effect yet: this version does not take charge of delayed leave events");
   } else {
     // It may hold a password, so only the scheme is shown.

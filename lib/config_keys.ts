@@ -25,7 +25,7 @@ function readKeyFile(env: Environment, problems: Problems): readonly [ApiKey, ..
   }
   const ignored = ["LIVEKIT_KEY_FROM_FILE", "LIVEKIT_SECRET", "LIVEKIT_SECRET_FROM_FILE"]
     .filter((name) => env.get(name) !== undefined);
-  const wanted = env.get("LIVEKIT_KEY");
+  const wanted = env.get("LIVEKIT_KEY")?.trim();
   const [first] = keys;
   const signing = keys.find(({ name }) => name === wanted);
   if (wanted !== undefined && signing === undefined) {
@@ -54,7 +54,7 @@ function readValue(env: Environment, plain: string, fromFile: string, problems: 
     return text === undefined || text === "" ? null : text;
   }
   const value = env.get(plain)?.trim() ?? "";
-  if (value === "") problems.add(plain, "is not set", `it, ${fromFile} or LIVEKIT_KEY_FILE`);
+  if (value === "") problems.add(plain, "is not set", `${plain}, ${fromFile} or LIVEKIT_KEY_FILE`);
   return value === "" ? null : value;
 }
 

@@ -89,11 +89,9 @@ export function parseBoolean(env: Environment, name: string, problems: Problems,
 export function parseHomeservers(env: Environment, name: string, problems: Problems): "*" | ReadonlySet<string> {
   const entries = splitList(env.get(name) ?? "*");
   if (entries.length === 0 || (entries.length === 1 && entries[0] === "*")) {
+    const found = env.get(name) === undefined ? "is not set" : entries.length === 0 ? "names no server" : 'is "*"';
     problems.warn(
-      `${name} is ${
-        env.get(name) === undefined ? "not set" : '"*"'
-      }: users of every homeserver may create rooms here. ` +
-        "List your own servers, separated by commas",
+      `${name} ${found}: users of every homeserver may create rooms here. List your own servers, separated by commas`,
     );
     return "*";
   }
@@ -149,6 +147,7 @@ function splitList(text: string): string[] {
   return text.split(/[,\s]+/).filter((entry) => entry !== "");
 }
 
-function withoutCredentials(text: string): string {
-  return text.replace(/\/\/[^/@]*@/, "//");
+/** A URL, or what was meant as one, without the user and password that it may hold. */
+export function withoutCredentials(text: string): string {
+  return text.replace(/\/\/[^/]*@/, "//");
 }

@@ -1,6 +1,6 @@
 // The job: a Matrix OpenID token in, a LiveKit grant out, in the order in which the README explains it.
 
-import { withDeadline } from "./deadline.ts";
+import { DeadlineError } from "./deadline.ts";
 import { MatrixError, unauthorised } from "./http/matrix_error.ts";
 import { assertIdentityFits, type Member, type TokenRequest } from "./http/requests.ts";
 import type { AccessTokenSigner, VideoGrant } from "./livekit/access_token.ts";
@@ -47,26 +47,36 @@ const DEADLINE_MS = 10_000;
  *
  * @throws MatrixError with what the client is told.
  */
-export function exchange(request: TokenRequest, deps: ExchangeDeps): Promise<Grant> {
-  return withDeadline(DEADLINE_MS, async (signal) => {
-    assertNoDelegation(request);
+export async function exchange(request: TokenRequest, deps: ExchangeDeps): Promise<Grant> {
+  // Every step watches the signal, and says in its own words that it came to nothing.
+  const deadline = new AbortController();
+  const late = () => deadline.abort(new DeadlineError(`No grant within ${DEADLINE_MS / 1000} s`));
+  const timer = setTimeout(late, DEADLINE_MS);
+  try {
+    return await grant(request, deps, deadline.signal);
+  } finally {
+    clearTimeout(timer);
+  }
+}
 
-    const user = await deps.openId.verify(request.openIdToken, signal); // who is asking?
-    const identity = identityOf(request.member, user);
-    const access = accessOf(request.openIdToken.matrixServerName, deps.policy); // full or restricted?
+async function grant(request: TokenRequest, deps: ExchangeDeps, signal: AbortSignal): Promise<Grant> {
+  assertNoDelegation(request);
 
-    const room = roomAlias(request.roomId, request.slotId);
-    if (access === "full") await deps.rooms.ensure(room, signal); // is the room there?
+  const user = await deps.openId.verify(request.openIdToken, signal); // who is asking?
+  const identity = identityOf(request.member, user);
+  const access = accessOf(request.openIdToken.matrixServerName, deps.policy); // full or restricted?
 
-    const jwt = deps.signer.sign({
-      identity,
-      video: videoGrant(room, access, deps.policy),
-      issuedAt: Math.floor(deps.now() / 1000),
-      ttlSeconds: deps.policy.tokenTtlSeconds,
-    });
-    deps.log.info("Granted", { access, user, room_id: request.roomId, room, identity });
-    return { url: deps.policy.livekitUrl, jwt };
+  const room = roomAlias(request.roomId, request.slotId);
+  if (access === "full") await deps.rooms.ensure(room, signal); // is the room there?
+
+  const jwt = deps.signer.sign({
+    identity,
+    video: videoGrant(room, access, deps.policy),
+    issuedAt: Math.floor(deps.now() / 1000),
+    ttlSeconds: deps.policy.tokenTtlSeconds,
   });
+  deps.log.info("Granted", { access, user, room_id: request.roomId, room, identity });
+  return { url: deps.policy.livekitUrl, jwt };
 }
 
 function identityOf(member: Member, user: UserId): Identity {

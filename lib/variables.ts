@@ -126,10 +126,10 @@ export interface UnknownVariable {
   readonly meant: string;
 }
 
-/** Finds `LIVEKIT_*` and `LK_JWT_*` variables that are set and not known. */
+/** Finds `LIVEKIT_*` and `LK_JWT_*` variables that are set (an empty one is not) and not known. */
 export function findUnknownVariables(environment: Readonly<Record<string, string | undefined>>): UnknownVariable[] {
   return Object.entries(environment).flatMap(([name, value]) => {
-    if (!/^(LIVEKIT_|LK_JWT_)/.test(name) || KNOWN.has(name) || value === undefined) return [];
+    if (!/^(LIVEKIT_|LK_JWT_)/.test(name) || KNOWN.has(name) || !value) return [];
     const meant = RENAMED[name];
     if (meant !== undefined) return [{ name, meant }];
     if (SERVICE_LINK.test(name)) return [];

@@ -42,22 +42,22 @@ const NO_OPENID_TOKEN = "The request body `openid_token` is missing a `access_to
 
 // Absent, null and "" are the same: missing. A lone surrogate would give different rooms one name.
 const Text = v.nullish(v.pipe(v.string(), v.check((text) => text.isWellFormed())), "");
-const Token = v.nullish(v.object({ access_token: Text, matrix_server_name: Text }), {});
+const Token = v.nullish(objectOf({ access_token: Text, matrix_server_name: Text }), {});
 const IntegralNumber = v.pipe(v.number(), v.integer());
 const NumberText = v.pipe(v.string(), v.regex(/^[+-]?\d{1,20}(\.0*)?$/), v.transform(Number));
 const DelayTimeout = v.nullish(v.union([IntegralNumber, NumberText, v.pipe(v.literal(""), v.transform(() => null))]));
 const delayFields = { delay_id: Text, delay_timeout: DelayTimeout };
 
-const LegacyBody = v.object({ room: Text, openid_token: Token, device_id: Text, ...delayFields });
-const HashedBody = v.object({
+const LegacyBody = objectOf({ room: Text, openid_token: Token, device_id: Text, ...delayFields });
+const HashedBody = objectOf({
   room_id: Text,
   slot_id: Text,
   openid_token: Token,
-  member: v.nullish(v.object({ id: Text, claimed_user_id: Text, claimed_device_id: Text }), {}),
+  member: v.nullish(objectOf({ id: Text, claimed_user_id: Text, claimed_device_id: Text }), {}),
   ...delayFields,
 });
 // Enough to tell the two shapes apart: `/sfu/get` takes both.
-const EitherBody = v.object({ room: Text, room_id: Text, slot_id: Text, member: v.optional(v.unknown()) });
+const EitherBody = objectOf({ room: Text, room_id: Text, slot_id: Text, member: v.optional(v.unknown()) });
 
 /**
  * Parses the body of `/sfu/get`: the legacy shape, or that of `/get_token`.
@@ -140,8 +140,9 @@ function parseDelayedLeave(
 function parseJson(body: Uint8Array): unknown {
   try {
     return JSON.parse(UTF8.decode(body));
-  } catch (error) {
-    throw notJson(error);
+  } catch {
+    // The parser's own message quotes the text around the fault, which may be a token.
+    throw notJson("no JSON in UTF-8");
   }
 }
 
@@ -150,6 +151,11 @@ function shape<Output>(schema: v.GenericSchema<unknown, Output>, json: unknown):
   if (result.success) return result.output;
   // The path alone: a value may be a token.
   throw notJson(`wrong type: ${v.getDotPath(result.issues[0]) ?? "body"}`);
+}
+
+// To valibot an array is an object, one without any field.
+function objectOf<Entries extends v.ObjectEntries>(entries: Entries) {
+  return v.pipe(v.custom<object>((input) => !Array.isArray(input)), v.object(entries));
 }
 
 function badJson(message: string): MatrixError {

@@ -1,12 +1,20 @@
 // LiveKit's RoomService over Twirp: protobuf messages through the outbound client, below the SFU's own path prefix,
 // with a service token that is signed once and used for minutes.
 
-import { CreateRoomRequest, Room } from "@livekit/protocol";
-import { isIP } from "node:net";
+import {
+  CreateRoomRequest,
+  ListParticipantsRequest,
+  ListParticipantsResponse,
+  ParticipantInfo,
+  ParticipantInfo_State,
+  Room,
+  RoomParticipantIdentity,
+} from "@livekit/protocol";
 import * as v from "valibot";
+import { basePathOf, dialOf } from "../net/dial.ts";
 import { type Outbound, OutboundError, type OutboundResponse } from "../net/client.ts";
 import type { AccessTokenSigner, VideoGrant } from "./access_token.ts";
-import type { RoomAlias } from "./identity.ts";
+import type { Identity, RoomAlias } from "./identity.ts";
 
 /** Why the SFU did not do what it was asked; each with its own advice for the log. */
 export type SfuFailure =
@@ -24,7 +32,13 @@ export type SfuFailure =
 export class SfuError extends Error {
   override name = "SfuError";
 
-  constructor(readonly failure: SfuFailure, message: string, options?: ErrorOptions) {
+  /** @param code Twirp's error code, null where there was none. */
+  constructor(
+    readonly failure: SfuFailure,
+    message: string,
+    readonly code: string | null = null,
+    options?: ErrorOptions,
+  ) {
     super(message, options);
   }
 }
@@ -36,6 +50,12 @@ export interface RoomState {
   /** Age of the room by the SFU's own clock, in ms. */
   readonly ageMs: number;
 }
+
+/** A participant, looked up. `unknown` is not `absent`. */
+export type Presence =
+  | { readonly outcome: "present"; readonly sid: string }
+  | { readonly outcome: "absent" }
+  | { readonly outcome: "unknown"; readonly cause: string };
 
 /** What the room service needs from outside. */
 export interface RoomServiceDeps {
@@ -82,10 +102,45 @@ export class RoomService {
       maxParticipants: 0,
     });
     const response = await this.#call("CreateRoom", { roomCreate: true }, request.toBinary(), signal);
-    const room = readRoom(response.body);
+    const room = decode(Room, response.body);
     // Both ends of the subtraction come from the SFU's clock, so that a skew between us and it does not matter.
     const answeredAt = Date.parse(response.headers.date ?? "") || this.#deps.now();
     return { participants: room.numParticipants, ageMs: answeredAt - Number(room.creationTime) * 1000 };
+  }
+
+  /**
+   * Looks a participant up. They are there from the moment their socket opens until about 21 s after they died.
+   *
+   * Never rejects for what the SFU does.
+   */
+  async getParticipant(room: RoomAlias, identity: Identity, signal: AbortSignal): Promise<Presence> {
+    const request = new RoomParticipantIdentity({ room, identity });
+    try {
+      const response = await this.#call("GetParticipant", { roomAdmin: true, room }, request.toBinary(), signal);
+      const participant = decode(ParticipantInfo, response.body);
+      return isGone(participant) ? { outcome: "absent" } : { outcome: "present", sid: participant.sid };
+    } catch (error) {
+      if (!(error instanceof SfuError)) throw error;
+      // Any other 404 comes from a proxy, or from a path that is not LiveKit's.
+      return error.code === "not_found" ? { outcome: "absent" } : { outcome: "unknown", cause: error.message };
+    }
+  }
+
+  /**
+   * Everybody in a room, identity → SID; empty for a room that does not exist.
+   *
+   * @throws SfuError
+   */
+  async listParticipants(room: RoomAlias, signal: AbortSignal): Promise<ReadonlyMap<string, string>> {
+    const request = new ListParticipantsRequest({ room });
+    try {
+      const response = await this.#call("ListParticipants", { roomAdmin: true, room }, request.toBinary(), signal);
+      const { participants } = decode(ListParticipantsResponse, response.body);
+      return new Map(participants.filter((one) => !isGone(one)).map(({ identity, sid }) => [identity, sid]));
+    } catch (error) {
+      if (error instanceof SfuError && error.code === "not_found") return new Map();
+      throw error;
+    }
   }
 
   async #call(method: string, grant: VideoGrant, body: Uint8Array, signal: AbortSignal): Promise<OutboundResponse> {
@@ -103,18 +158,12 @@ export class RoomService {
 
   async #post(method: string, grant: VideoGrant, body: Uint8Array, signal: AbortSignal): Promise<OutboundResponse> {
     const { apiUrl, outbound } = this.#deps;
-    const host = apiUrl.hostname.replace(/^\[|\]$/g, "");
-    const secure = apiUrl.protocol === "https:";
     let response: OutboundResponse;
     try {
       response = await outbound.send({
+        ...dialOf(apiUrl),
         method: "POST",
-        secure,
-        host,
-        port: apiUrl.port === "" ? (secure ? 443 : 80) : Number(apiUrl.port),
-        path: `${apiUrl.pathname.replace(/\/+$/, "")}/twirp/livekit.RoomService/${method}`,
-        hostHeader: apiUrl.host,
-        tlsName: isIP(host) > 0 ? null : host,
+        path: `${basePathOf(apiUrl)}/twirp/livekit.RoomService/${method}`,
         rule: "operator",
         headers: { "content-type": "application/protobuf", authorization: `Bearer ${this.#serviceToken(grant)}` },
         body,
@@ -123,35 +172,40 @@ export class RoomService {
       });
     } catch (error) {
       if (!(error instanceof OutboundError)) throw error;
-      throw new SfuError(failureOf(error), error.message, { cause: error });
+      throw new SfuError(failureOf(error), error.message, null, { cause: error });
     }
     if (response.status === 200) return response;
     throw classify(response);
   }
 
   #serviceToken(grant: VideoGrant): string {
+    if (grant.room !== undefined) return this.#sign(grant);
     const key = JSON.stringify(grant);
     const now = this.#deps.monotonicNow();
     const held = this.#tokens.get(key);
     if (held !== undefined && now < held.renewAt) return held.jwt;
-    const jwt = this.#deps.signer.sign({
-      video: grant,
-      issuedAt: Math.floor(this.#deps.now() / 1000),
-      ttlSeconds: SERVICE_TOKEN_TTL_SECONDS,
-    });
+    const jwt = this.#sign(grant);
     this.#tokens.set(key, { jwt, renewAt: now + SERVICE_TOKEN_RENEWAL_MS });
     return jwt;
   }
+
+  #sign(grant: VideoGrant): string {
+    const issuedAt = Math.floor(this.#deps.now() / 1000);
+    return this.#deps.signer.sign({ video: grant, issuedAt, ttlSeconds: SERVICE_TOKEN_TTL_SECONDS });
+  }
 }
 
-function readRoom(body: Uint8Array): Room {
+function decode<Message>(type: { fromBinary(bytes: Uint8Array): Message }, body: Uint8Array): Message {
   try {
-    return Room.fromBinary(body);
+    return type.fromBinary(body);
   } catch (error) {
-    throw new SfuError("proxy", "Answer 200 of the SFU is no LiveKit message: something else answers at this URL", {
-      cause: error,
-    });
+    const message = "Answer 200 of the SFU is no LiveKit message: something else answers at this URL";
+    throw new SfuError("proxy", message, null, { cause: error });
   }
+}
+
+function isGone(participant: ParticipantInfo): boolean {
+  return participant.state === ParticipantInfo_State.DISCONNECTED;
 }
 
 function failureOf(error: OutboundError): SfuFailure {
@@ -174,19 +228,19 @@ function failureOf(error: OutboundError): SfuFailure {
 function classify({ status, body }: OutboundResponse): SfuError {
   const code = twirpCode(body);
   const answer = `SFU answered ${status}${code === null ? "" : ` "${code}"`}`;
+  const failed = (failure: SfuFailure, advice: string) => new SfuError(failure, `${answer}: ${advice}`, code);
+  if (code === "not_found") return failed("refused", "no such room or participant");
   if (status === 401 || status === 403) {
-    return new SfuError("key-mismatch", `${answer}: is this API key, with this secret, one of LiveKit's keys?`);
+    return failed("key-mismatch", "is this API key, with this secret, one of LiveKit's keys?");
   }
-  if (status === 404) {
-    return new SfuError("wrong-path", `${answer}: does the URL have the path prefix under which LiveKit is served?`);
-  }
+  if (status === 404) return failed("wrong-path", "does the URL have the path prefix under which LiveKit is served?");
   if (status < 400 || status === 405) {
-    return new SfuError("proxy", `${answer}: a proxy redirects or filters the request; give its final https URL`);
+    return failed("proxy", "a proxy redirects or filters the request; give its final https URL");
   }
   if (status >= 500 || status === 429) {
-    return new SfuError("server-error", `${answer}: LiveKit, or the proxy before it, is out of order`);
+    return failed("server-error", "LiveKit, or the proxy before it, is out of order");
   }
-  return new SfuError("refused", answer);
+  return failed("refused", "LiveKit does not take the request");
 }
 
 function twirpCode(body: Uint8Array): string | null {

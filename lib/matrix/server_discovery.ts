@@ -1,25 +1,17 @@
 // Server name resolution: from a Matrix server name to the targets that may speak for it, each with the address to
 // dial, the Host header and the certificate name. Source: Matrix server-server API, "Resolving server names".
 
-import { isIP } from "node:net";
 import { withDeadline } from "../deadline.ts";
 import { FlightCache } from "../flight_cache.ts";
 import type { DialRule } from "../net/address_guard.ts";
 import type { Outbound } from "../net/client.ts";
+import { basePathOf, type Dial, dialOf } from "../net/dial.ts";
 import { classifySrv, orderSrv, type SrvAnswer, type SrvResolver } from "../net/srv.ts";
 import { type ServerName, serverNameParts } from "./server_name.ts";
-import { fetchWellKnown, WELL_KNOWN_TIMEOUT_MS, type WellKnown } from "./well_known.ts";
+import { fetchWellKnown, type WellKnown } from "./well_known.ts";
 
 /** One place where a server may be reached. */
-export interface Target {
-  readonly secure: boolean;
-  /** What to resolve and dial: a DNS name, or an IP literal without brackets. */
-  readonly host: string;
-  readonly port: number;
-  /** `Host` header. */
-  readonly hostHeader: string;
-  /** SNI and certificate name; null = the certificate must be valid for the IP address. */
-  readonly tlsName: string | null;
+export interface Target extends Dial {
   /** Put before the path; empty but for an override with a path. */
   readonly basePath: string;
 }
@@ -71,7 +63,10 @@ export class ServerDiscovery {
   async resolve(name: ServerName): Promise<Resolution> {
     const override = this.#deps.overrides.get(name);
     if (override !== undefined) {
-      return { targets: [overrideTarget(override)], story: [`override: ${override.origin}`] };
+      return {
+        targets: [{ ...dialOf(override), basePath: basePathOf(override) }],
+        story: [`override: ${override.origin}`],
+      };
     }
 
     const { hostname, port, isIpLiteral } = serverNameParts(name);
@@ -96,10 +91,8 @@ export class ServerDiscovery {
 
   #wellKnown(hostname: string, rule: DialRule): Promise<WellKnown> {
     // The rule is part of the key: what one server name may reach says nothing about what another may.
-    return this.#wellKnowns.getOrLoad(`${rule} ${hostname}`, async (stale) => {
-      const load = (signal: AbortSignal) => fetchWellKnown(hostname, rule, signal, this.#deps, stale);
-      return await withDeadline(WELL_KNOWN_TIMEOUT_MS, load);
-    });
+    const key = `${rule} ${hostname}`;
+    return this.#wellKnowns.getOrLoad(key, (stale) => fetchWellKnown(hostname, rule, this.#deps, stale));
   }
 
   async #bySrv(hostname: string): Promise<Resolution> {
@@ -155,19 +148,6 @@ function ipTarget(address: string, port: number | null, hostHeader: string): Tar
 function namedTarget(hostname: string, port: number, hostHeader: string): Target {
   // A trailing dot belongs to DNS only: no certificate and no SNI carries it (RFC 6066, 3).
   return { secure: true, host: hostname, port, hostHeader, tlsName: hostname.replace(/\.$/, ""), basePath: "" };
-}
-
-function overrideTarget(url: URL): Target {
-  const secure = url.protocol === "https:";
-  const host = url.hostname.replace(/^\[|\]$/g, "");
-  return {
-    secure,
-    host,
-    port: url.port === "" ? (secure ? 443 : 80) : Number(url.port),
-    hostHeader: url.host,
-    tlsName: isIP(host) > 0 ? null : host,
-    basePath: url.pathname.replace(/\/+$/, ""),
-  };
 }
 
 function errorText(error: unknown): string {

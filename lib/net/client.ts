@@ -7,6 +7,7 @@ import http from "node:http";
 import https from "node:https";
 import { isIP, type LookupFunction, type Socket } from "node:net";
 import type { AddressGuard, DialRule } from "./address_guard.ts";
+import { Slots } from "./slots.ts";
 
 /** One request to one target. No redirect is ever followed here. */
 export interface OutboundRequest {
@@ -117,6 +118,7 @@ export class OutboundClient implements Outbound {
   readonly #proxyHosts: ReadonlySet<string>;
   // A pooled connection must never serve a request that could not have dialled it: one pool per rule.
   readonly #agents = new Map<string, AgentPair>();
+  readonly #slots = new Slots(MAX_CONNECTIONS_PER_HOST);
 
   constructor(options: OutboundClientOptions) {
     this.#options = options;
@@ -130,7 +132,16 @@ export class OutboundClient implements Outbound {
       ? this.#options.guard.refusal(request.rule, request.host, request.port, this.#isVerified(request.secure))
       : null;
     if (refusal !== null) throw new OutboundError("blocked", `Dial refused by the address guard: ${refusal}`);
-    return await this.#exchange(request);
+
+    // Grouped like the agents' pools, which thus need no bound of their own.
+    const { rule, secure, host, port, tlsName, signal } = request;
+    const slot = `${rule} ${secure} ${host} ${port} ${tlsName}`;
+    if (!await this.#slots.take(slot, signal)) throw noAnswerInTime(request);
+    try {
+      return await this.#exchange(request);
+    } finally {
+      this.#slots.give(slot);
+    }
   }
 
   /** Closes idle connections. */
@@ -167,7 +178,7 @@ export class OutboundClient implements Outbound {
         outgoing.destroy();
         reject(error);
       };
-      const abort = () => fail(new OutboundError("timeout", `No answer from ${where} in time`));
+      const abort = () => fail(noAnswerInTime(request));
 
       outgoing.on("error", (error) => fail(classify(error, where)));
       outgoing.on("socket", (socket) => {
@@ -179,6 +190,7 @@ export class OutboundClient implements Outbound {
         socket.once("connect", () => clearTimeout(connectTimer));
       });
       outgoing.on("response", (incoming) => {
+        const address = incoming.socket.remoteAddress ?? null; // gone once the socket is back in its pool
         const chunks: Uint8Array[] = [];
         let received = 0;
         incoming.on("data", (chunk: Uint8Array) => {
@@ -196,7 +208,7 @@ export class OutboundClient implements Outbound {
             status: incoming.statusCode ?? 0,
             headers: incoming.headers,
             body: chunks.length === 1 && chunks[0] !== undefined ? chunks[0] : Buffer.concat(chunks),
-            address: incoming.socket?.remoteAddress ?? null,
+            address,
           });
         });
       });
@@ -224,7 +236,6 @@ export class OutboundClient implements Outbound {
     const { connectors, proxies } = this.#options;
     const common = {
       keepAlive: true,
-      maxSockets: MAX_CONNECTIONS_PER_HOST,
       maxFreeSockets: MAX_CONNECTIONS_PER_HOST,
       timeout: IDLE_CONNECTION_MS,
       scheduling: "lifo" as const,
@@ -233,8 +244,8 @@ export class OutboundClient implements Outbound {
       ...(direct ? {} : { proxyEnv: { ...proxies } }),
     };
     const pair = {
-      http: new http.Agent({ ...common, lookup: this.#guardedLookup(rule, false) }),
-      https: new https.Agent({ ...common, lookup: this.#guardedLookup(rule, true) }),
+      http: new http.Agent({ ...common, lookup: this.#guardedLookup(rule, direct, false) }),
+      https: new https.Agent({ ...common, lookup: this.#guardedLookup(rule, direct, true) }),
     };
     if (connectors !== undefined) {
       pair.http.createConnection = (options) => connectors.tcp(options);
@@ -244,12 +255,13 @@ export class OutboundClient implements Outbound {
   }
 
   // The guard sees the very list that is dialled from: between the check and the connect nothing is resolved again.
-  #guardedLookup(rule: DialRule, secure: boolean): LookupFunction {
+  #guardedLookup(rule: DialRule, direct: boolean, secure: boolean): LookupFunction {
     const resolveHost = this.#options.resolveHost ?? resolveHostBySystem;
     return (hostname, options, callback) => {
+      const isProxy = !direct && this.#proxyHosts.has(hostname.toLowerCase());
       resolveHost(hostname).then((addresses) => {
         const refusals = new Map<string, string>();
-        if (!this.#proxyHosts.has(hostname.toLowerCase())) {
+        if (!isProxy) {
           for (const address of addresses) {
             const refusal = this.#options.guard.refusal(rule, address, 1, this.#isVerified(secure));
             if (refusal !== null) refusals.set(address, refusal);
@@ -266,6 +278,10 @@ export class OutboundClient implements Outbound {
       }, (error) => callback(error, "", 4));
     };
   }
+}
+
+function noAnswerInTime({ host, port }: OutboundRequest): OutboundError {
+  return new OutboundError("timeout", `No answer from ${host}:${port} in time`);
 }
 
 class GuardRefusal extends Error {
@@ -301,7 +317,7 @@ const CONNECT_CODES = new Set([
   "ERR_PROXY_TUNNEL",
 ]);
 // A proxy's URL stands in the runtime's error texts as it was given, password included.
-const URL_CREDENTIALS = /\/\/[^/@\s]*@/g;
+const URL_CREDENTIALS = /\/\/[^/\s]*@/g;
 const RESET_CODES = new Set(["ECONNRESET", "EPIPE", "ECONNABORTED", "ERR_STREAM_PREMATURE_CLOSE"]);
 
 function classify(error: unknown, where: string): OutboundError {

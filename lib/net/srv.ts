@@ -29,6 +29,7 @@ const MAX_RECORDS = 16;
 export function classifySrv(records: readonly SrvRecord[]): SrvAnswer {
   const targets = records
     .map((record) => ({ ...record, target: record.target.replace(/\.$/, "") }))
+    .sort((left, right) => left.priority - right.priority)
     .slice(0, MAX_RECORDS);
   if (targets.length === 0) return { outcome: "none" };
   const usable = targets.filter((record) => record.target !== "");

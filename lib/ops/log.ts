@@ -66,15 +66,23 @@ export function closeLog(options: Pick<LogOptions, "writer">): void {
 
 /**
  * One line per record: time, level, message, then `key=value` pairs; a value that is not one plain word is quoted as
- * JSON, so that no client can forge a line.
+ * JSON, and what could break or reorder a line is escaped, so that no client can forge one.
  */
 export const formatText: TextFormatter = (record) => {
   const pairs = Object.entries(record.properties)
     .map(([key, value]) => ` ${key}=${formatValue(value)}`)
     .join("");
   const time = new Date(record.timestamp).toISOString();
-  return `${time} ${record.level.toUpperCase().padEnd(7)} ${record.message.join("")}${pairs}\n`;
+  const line = `${time} ${record.level.toUpperCase().padEnd(7)} ${record.message.join("")}${pairs}`;
+  return `${line.replace(LINE_BREAKING, escapeCharacter)}\n`;
 };
+
+// Control characters (JSON leaves those from U+007F on as they are), line separators, changes of writing direction.
+const LINE_BREAKING = /[\p{Cc}\p{Zl}\p{Zp}\u202a-\u202e\u2066-\u2069]/gu;
+
+function escapeCharacter(character: string): string {
+  return `\\u${character.charCodeAt(0).toString(16).padStart(4, "0")}`;
+}
 
 const PLAIN = /^[\w.:@/+*!#$-]+$/;
 
