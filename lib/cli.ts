@@ -62,7 +62,9 @@ async function serve(): Promise<number> {
   try {
     for (const warning of [...warnings, ...setTrust(config)]) log.warning(warning);
     surviveStrayErrors(log);
-    const service = startService(config, productionDeps(log));
+    // A store may be held by a process that is about to end: whoever stops us meanwhile does not wait for it.
+    const service = await Promise.race([startService(config, productionDeps(log)), stop.requested]);
+    if (typeof service === "string") return 0;
     announce(config, service, log);
     dropPermissions(config);
 
@@ -109,11 +111,12 @@ function formatAddress(address: Deno.Addr): string {
   return formatBind({ transport: "tcp", hostname: address.hostname, port: address.port });
 }
 
-// The configuration is read: from here on neither the environment nor any file is written or read again. A unix socket
-// is removed at the end by the server itself.
+// The configuration is read and the store is open: from here on neither the environment is read nor a file written. Unix
+// sockets need the permission to write: to be connected to, and to be removed at the end.
 function dropPermissions(config: Config): void {
   Deno.permissions.revokeSync({ name: "env" });
-  if (config.bind.transport !== "unix") Deno.permissions.revokeSync({ name: "write" });
+  const usesUnixSocket = config.bind.transport === "unix" || config.redisUrl?.reveal().startsWith("unix:");
+  if (!usesUnixSocket) Deno.permissions.revokeSync({ name: "write" });
 }
 
 interface StopRequest {

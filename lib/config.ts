@@ -42,9 +42,16 @@ export interface Config {
   readonly certificateDirs: string | undefined;
   readonly proxies: ProxyVariables;
   readonly skipTlsVerification: boolean;
+  /** Whether delayed leave events are taken charge of. */
+  readonly delegation: boolean;
+  /** Those of other homeservers' users too. */
+  readonly delegateRestricted: boolean;
   /** 0 = off. */
   readonly sanityCheckIntervalSeconds: number;
+  /** Where one process keeps its state; null = nowhere. */
+  readonly stateDir: string | null;
   readonly redisUrl: Secret | null;
+  readonly redisPassword: Secret | null;
 }
 
 /** A configuration, and what the operator should know about it. */
@@ -71,6 +78,7 @@ export type EnvironmentVariables = Readonly<Record<string, string | undefined>>;
 const SKIP_TLS = "YES_I_KNOW_WHAT_I_AM_DOING";
 const DEFAULT_BIND = ":8080";
 const DEFAULT_SANITY_CHECK_SECONDS = 60;
+const MAX_INTERVAL_SECONDS = 2_147_483; // what a timer can hold
 const DEFAULT_TTL_SECONDS = 3600;
 
 /**
@@ -105,15 +113,19 @@ export function parseConfig(variables: EnvironmentVariables, readTextFile: ReadT
     certificateDirs: env.get("SSL_CERT_DIR"),
     proxies: readProxies(env, problems),
     skipTlsVerification: readSkipTls(env, problems),
+    delegation: parseBoolean(env, "LIVEKIT_DELEGATION", problems, true),
+    delegateRestricted: parseBoolean(env, "LIVEKIT_DELEGATE_RESTRICTED", problems, false),
+    stateDir: env.get("LIVEKIT_STATE_DIR") ?? env.get("STATE_DIRECTORY")?.split(":")[0] ?? null,
     sanityCheckIntervalSeconds: parseInteger(
       env,
       "LIVEKIT_SANITY_CHECK_INTERVAL_SECONDS",
       problems,
       DEFAULT_SANITY_CHECK_SECONDS,
       0,
-      86_400,
+      MAX_INTERVAL_SECONDS,
     ),
     redisUrl: readRedisUrl(env, problems),
+    redisPassword: secretOf(env.get("LIVEKIT_REDIS_PASSWORD")),
   };
   const { sfuApiUrl, bind } = config;
   if (problems.found.length > 0 || sfuApiUrl === null || bind === null || apiKeys === null) {
@@ -140,6 +152,9 @@ export function describeConfig(config: Config): Record<string, unknown> {
     extra_ca: config.extraCertificates !== undefined,
     proxy: Object.keys(config.proxies),
     skip_tls_verification: config.skipTlsVerification,
+    delegation: config.delegation,
+    delegate_restricted: config.delegateRestricted,
+    state_dir: config.stateDir ?? "none",
     sanity_check_interval_seconds: config.sanityCheckIntervalSeconds,
     redis: config.redisUrl ?? "none",
   };
@@ -155,17 +170,18 @@ function parseSfuApiUrl(env: Environment, problems: Problems): URL | null {
   if (text === undefined) return null;
   const shown = withoutCredentials(text);
   const withScheme = /^[a-z][a-z0-9+.-]*:\/\//i.test(text) ? text : `wss://${text}`;
-  if (!URL.canParse(withScheme)) {
+  // Clients get a strange scheme as it is, and may know better; the service's own calls need one to go by.
+  const isUsual = /^(ws|http)s?:/i.test(withScheme);
+  const apiUrl = isUsual ? withScheme.replace(/^ws/i, "http") : withScheme.replace(/^[^:]+/, "https");
+  if (!URL.canParse(apiUrl)) {
     problems.add(name, `is "${shown}"`, "a URL such as wss://sfu.example.com");
     return null;
   }
-  let url = new URL(withScheme.replace(/^ws/i, "http"));
   if (withScheme !== text) problems.warn(`${name} "${shown}" has no scheme: wss:// is assumed for calls to the SFU`);
-  if (url.protocol !== "http:" && url.protocol !== "https:") {
-    // Clients get it as it is, and may know better; the service's own calls need something to go by.
-    problems.warn(`${name} is "${shown}", expected a ws, wss, http or https URL: wss:// is assumed for calls to the SFU`);
-    url = new URL(withScheme.replace(/^[^:]+/, "https"));
+  if (!isUsual) {
+    problems.warn(`${name} is "${shown}", expected a ws, wss, http or https URL: calls to the SFU use https`);
   }
+  const url = new URL(apiUrl);
   if (url.username !== "" || url.password !== "" || url.search !== "" || url.hash !== "") {
     problems.warn(`${name} has a user, a query or a fragment, which calls to the SFU leave out`);
     url.username =
@@ -244,14 +260,16 @@ function readSkipTls(env: Environment, problems: Problems): boolean {
 function readRedisUrl(env: Environment, problems: Problems): Secret | null {
   const text = env.get("LIVEKIT_REDIS_URL");
   if (text === undefined) return null;
-  if (/^(redis|rediss|unix|redis\+sentinel):/i.test(text)) {
-    problems.warn("LIVEKIT_REDIS_URL has no effect yet: this version does not take charge of delayed leave events");
-  } else {
+  if (!/^(redis|rediss|unix|redis\+sentinel):/i.test(text)) {
     // It may hold a password, so only the scheme is shown.
     const scheme = /^[a-z0-9+.-]{1,20}:/i.exec(text)?.[0] ?? "no scheme";
     problems.add("LIVEKIT_REDIS_URL", `has the scheme "${scheme}"`, "redis:, rediss:, redis+sentinel: or unix:");
   }
   return new Secret(text);
+}
+
+function secretOf(text: string | undefined): Secret | null {
+  return text === undefined ? null : new Secret(text);
 }
 
 function readProxies(env: Environment, problems: Problems): ProxyVariables {

@@ -1,10 +1,11 @@
 // The job: a Matrix OpenID token in, a LiveKit grant out, in the order in which the README explains it.
 
-import { DeadlineError } from "./deadline.ts";
-import { MatrixError, unauthorised } from "./http/matrix_error.ts";
-import { assertIdentityFits, type Member, type TokenRequest } from "./http/requests.ts";
+import { DeadlineError, withDeadline } from "./deadline.ts";
+import type { Delegations, Refusal } from "./leave/delegations.ts";
+import { unauthorised } from "./http/matrix_error.ts";
+import { assertIdentityFits, type DelegationRequest, type Member, type TokenRequest } from "./http/requests.ts";
 import type { AccessTokenSigner, VideoGrant } from "./livekit/access_token.ts";
-import { hashedIdentity, type Identity, legacyIdentity, roomAlias } from "./livekit/identity.ts";
+import { hashedIdentity, type Identity, legacyIdentity, type RoomAlias, roomAlias } from "./livekit/identity.ts";
 import type { Rooms } from "./livekit/rooms.ts";
 import type { OpenIdVerifier } from "./matrix/openid.ts";
 import type { UserId } from "./matrix/server_name.ts";
@@ -35,48 +36,95 @@ export interface ExchangeDeps {
   readonly policy: GrantPolicy;
   readonly openId: Pick<OpenIdVerifier, "verify">;
   readonly rooms: Pick<Rooms, "ensure">;
+  readonly delegations: Pick<Delegations, "prepare">;
   readonly signer: AccessTokenSigner;
   readonly now: () => number;
   readonly log: Log;
 }
 
 const DEADLINE_MS = 10_000;
+const GRACE_MS = 250;
 
 /**
- * Exchanges an OpenID token for a grant within 10 s.
+ * Exchanges an OpenID token for a grant within 10 s, and takes charge of a delayed leave event when there is one.
  *
  * @throws MatrixError with what the client is told.
  */
-export async function exchange(request: TokenRequest, deps: ExchangeDeps): Promise<Grant> {
-  // Every step watches the signal, and says in its own words that it came to nothing.
-  const deadline = new AbortController();
-  const late = () => deadline.abort(new DeadlineError(`No grant within ${DEADLINE_MS / 1000} s`));
+export function exchange(request: TokenRequest, deps: ExchangeDeps): Promise<Grant> {
+  return withinDeadline(async (signal) => {
+    const caller = await identify(request, deps, signal);
+    const { user, access, room, identity } = caller;
+
+    const takeCharge = await prepareLeave(request, caller, "at a token route", deps, signal);
+    if (access === "full") await deps.rooms.ensure(room, signal); // is the room there?
+    await takeCharge();
+
+    const jwt = deps.signer.sign({
+      identity,
+      video: videoGrant(room, access, deps.policy),
+      issuedAt: Math.floor(deps.now() / 1000),
+      ttlSeconds: deps.policy.tokenTtlSeconds,
+    });
+    deps.log.info("Granted", { access, user, room_id: request.roomId, room, identity });
+    return { url: deps.policy.livekitUrl, jwt };
+  });
+}
+
+/**
+ * Takes charge of a delayed leave event, within 10 s, without a grant.
+ *
+ * @throws MatrixError with what the client is told.
+ */
+export function delegate(request: DelegationRequest, deps: ExchangeDeps): Promise<Record<string, never>> {
+  return withinDeadline(async (signal) => {
+    const caller = await identify(request, deps, signal);
+    const takeCharge = await prepareLeave(request, caller, "at its own route", deps, signal);
+    await takeCharge();
+    return {};
+  });
+}
+
+// The steps hear of the deadline first, so that each can say in its own words that it came to nothing.
+async function withinDeadline<T>(steps: (signal: AbortSignal) => Promise<T>): Promise<T> {
+  const controller = new AbortController();
+  const late = () => controller.abort(new DeadlineError(`No answer within ${DEADLINE_MS / 1000} s`));
   const timer = setTimeout(late, DEADLINE_MS);
   try {
-    return await grant(request, deps, deadline.signal);
+    return await withDeadline(DEADLINE_MS + GRACE_MS, () => steps(controller.signal));
   } finally {
     clearTimeout(timer);
   }
 }
 
-async function grant(request: TokenRequest, deps: ExchangeDeps, signal: AbortSignal): Promise<Grant> {
-  assertNoDelegation(request);
+interface Caller {
+  readonly user: UserId;
+  readonly access: Access;
+  readonly room: RoomAlias;
+  readonly identity: Identity;
+}
 
+async function identify(request: TokenRequest, deps: ExchangeDeps, signal: AbortSignal): Promise<Caller> {
   const user = await deps.openId.verify(request.openIdToken, signal); // who is asking?
-  const identity = identityOf(request.member, user);
-  const access = accessOf(request.openIdToken.matrixServerName, deps.policy); // full or restricted?
+  return {
+    user,
+    identity: identityOf(request.member, user),
+    access: accessOf(request.openIdToken.matrixServerName, deps.policy), // full or restricted?
+    room: roomAlias(request.roomId, request.slotId),
+  };
+}
 
-  const room = roomAlias(request.roomId, request.slotId);
-  if (access === "full") await deps.rooms.ensure(room, signal); // is the room there?
-
-  const jwt = deps.signer.sign({
-    identity,
-    video: videoGrant(room, access, deps.policy),
-    issuedAt: Math.floor(deps.now() / 1000),
-    ttlSeconds: deps.policy.tokenTtlSeconds,
-  });
-  deps.log.info("Granted", { access, user, room_id: request.roomId, room, identity });
-  return { url: deps.policy.livekitUrl, jwt };
+/** Checks a delegation before anything is changed anywhere; what it gives back carries it out. */
+async function prepareLeave(
+  { delayedLeave, member }: TokenRequest,
+  caller: Caller,
+  refusal: Refusal,
+  deps: ExchangeDeps,
+  signal: AbortSignal,
+): Promise<() => Promise<void>> {
+  if (delayedLeave === null) return () => Promise.resolve();
+  // The leave of a hashed member may belong to a client that joined by its legacy identity.
+  const legacy = legacyIdentity(caller.user, member.deviceId);
+  return await deps.delegations.prepare({ ...delayedLeave, ...caller, alsoWatched: legacy, refusal }, signal);
 }
 
 function identityOf(member: Member, user: UserId): Identity {
@@ -101,10 +149,4 @@ function videoGrant(room: string, access: Access, policy: GrantPolicy): VideoGra
     canSubscribe: true,
     canUpdateOwnMetadata: policy.canUpdateOwnMetadata,
   };
-}
-
-// A client that is told M_BAD_JSON asks again without the delay fields, and keeps its own short timer.
-function assertNoDelegation(request: TokenRequest): void {
-  if (request.delayedLeave === null) return;
-  throw new MatrixError(400, "M_BAD_JSON", "Delegation of delayed events is not supported by this service");
 }

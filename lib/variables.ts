@@ -91,14 +91,30 @@ export const VARIABLES = [
     meaning: "`YES_I_KNOW_WHAT_I_AM_DOING` = verify no certificate and guard no address. For labs.",
   },
   {
-    name: "LIVEKIT_SANITY_CHECK_INTERVAL_SECONDS",
-    fallback: "`60`",
-    meaning: "How often the SFU is asked who is still there, for delegated leaves; `0` = never.",
+    name: "LIVEKIT_DELEGATION",
+    fallback: "`on`",
+    meaning: "`off` = take charge of no delayed leave events: clients keep their own short timer.",
+  },
+  {
+    name: "LIVEKIT_DELEGATE_RESTRICTED",
+    fallback: "`false`",
+    meaning: "Whether users of other homeservers may hand their leave events over too.",
+  },
+  {
+    name: "LIVEKIT_STATE_DIR",
+    fallback: "`$STATE_DIRECTORY`, else memory",
+    meaning: "Writable directory in which leave events outlive a restart. Not used with Redis.",
   },
   {
     name: "LIVEKIT_REDIS_URL",
     fallback: "unset",
-    meaning: "Redis for several replicas: `redis://`, `rediss://`, `unix:`.",
+    meaning: "Redis, for several replicas: `redis://`, `rediss://`, `unix:/path`, `redis+sentinel://h:p,h:p/master`.",
+  },
+  { name: "LIVEKIT_REDIS_PASSWORD", fallback: "unset", meaning: "Password of Redis, when it is not in the URL." },
+  {
+    name: "LIVEKIT_SANITY_CHECK_INTERVAL_SECONDS",
+    fallback: "`60`",
+    meaning: "How often LiveKit is asked who is still in a call, whatever its webhooks say; `0` = never.",
   },
 ] as const satisfies readonly Variable[];
 

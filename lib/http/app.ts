@@ -2,11 +2,11 @@
 // A pure function from Request to Response; it opens no socket.
 
 import type { Capacity } from "../capacity.ts";
-import { exchange, type ExchangeDeps } from "../exchange.ts";
+import { delegate, exchange, type ExchangeDeps } from "../exchange.ts";
 import type { Log } from "../ops/log.ts";
 import { type BodyLimits, readBody } from "./body.ts";
 import { MatrixError } from "./matrix_error.ts";
-import { parseSfuRequest, parseTokenRequest, type TokenRequest } from "./requests.ts";
+import { parseDelegationRequest, parseSfuRequest, parseTokenRequest, type TokenRequest } from "./requests.ts";
 
 /** Answers one request. Never rejects. */
 export type App = (request: Request) => Promise<Response>;
@@ -16,6 +16,10 @@ export interface AppDeps {
   readonly exchange: ExchangeDeps;
   readonly capacity: Capacity;
   readonly log: Log;
+  /** Whether `/delegate_delayed_leave` exists. */
+  readonly takesDelegations: boolean;
+  /** Takes a webhook after it was answered; never throws. */
+  readonly onWebhook: (body: Uint8Array, authorization: string) => void;
   /** True once the service is about to end: no new work. */
   readonly isDraining: () => boolean;
 }
@@ -42,18 +46,38 @@ const CORS: Readonly<Record<string, string>> = {
 
 /** Builds the front. */
 export function createApp(deps: AppDeps): App {
+  const delegation: Route = {
+    path: "/delegate_delayed_leave",
+    methods: ["POST"],
+    handle: (request) => answer(request, parseDelegationRequest, delegate),
+  };
   const routes: readonly Route[] = [
-    { path: "/sfu/get", methods: ["POST"], handle: (request) => grant(request, parseSfuRequest) },
-    { path: "/get_token", methods: ["POST"], handle: (request) => grant(request, parseTokenRequest) },
+    { path: "/sfu/get", methods: ["POST"], handle: (request) => answer(request, parseSfuRequest, exchange) },
+    { path: "/get_token", methods: ["POST"], handle: (request) => answer(request, parseTokenRequest, exchange) },
+    // Missing where delegation is off: to clients any other answer than 404 means that it is on.
+    ...(deps.takesDelegations ? [delegation] : []),
     { path: "/sfu_webhook", methods: ["POST"], anyMethod: true, handle: takeWebhook },
     { path: "/healthz", methods: ["GET", "HEAD"], handle: () => Promise.resolve(empty()) },
   ];
 
-  async function grant(request: Request, parse: (body: Uint8Array) => TokenRequest): Promise<Response> {
+  async function answer<Wanted extends TokenRequest>(
+    request: Request,
+    parse: (body: Uint8Array) => Wanted,
+    work: (wanted: Wanted, deps: ExchangeDeps) => Promise<unknown>,
+  ): Promise<Response> {
     if (deps.isDraining()) throw new MatrixError(503, "M_UNKNOWN", "The service is shutting down");
     const wanted = parse(await readBody(request, JSON_BODY));
     const server = wanted.openIdToken.matrixServerName;
-    return json(200, await deps.capacity.run(server, () => exchange(wanted, deps.exchange)));
+    return json(200, await deps.capacity.run(server, () => work(wanted, deps.exchange)));
+  }
+
+  // LiveKit holds back a room's events while one is unanswered, and operators probe the route without a signature:
+  // always 200, before anything else happens. Reading the body first keeps the connection usable.
+  async function takeWebhook(request: Request): Promise<Response> {
+    const body = await readBody(request, WEBHOOK_BODY).catch(() => null);
+    const authorization = request.headers.get("authorization") ?? "";
+    if (body !== null && request.method === "POST") setTimeout(() => deps.onWebhook(body, authorization), 0);
+    return empty();
   }
 
   return async (request) => {
@@ -90,13 +114,6 @@ function pathOf(url: string): string {
   if (start < 0) return "/";
   const end = url.slice(start).search(/[?#]/);
   return end < 0 ? url.slice(start) : url.slice(start, start + end);
-}
-
-// LiveKit holds back a room's events while one is unanswered, and operators probe the route without a signature:
-// always 200. Reading the body first keeps the connection usable.
-async function takeWebhook(request: Request): Promise<Response> {
-  await readBody(request, WEBHOOK_BODY).catch(() => {});
-  return empty();
 }
 
 function empty(): Response {

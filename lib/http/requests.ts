@@ -29,6 +29,11 @@ export interface TokenRequest {
   readonly delayedLeave: DelayedLeave | null;
 }
 
+/** A request to take charge of a delayed leave event, and nothing else. */
+export interface DelegationRequest extends TokenRequest {
+  readonly delayedLeave: DelayedLeave;
+}
+
 const UTF8 = new TextDecoder("utf-8", { fatal: true, ignoreBOM: true });
 const MAX_DELAY_MS = 24 * 60 * 60_000;
 
@@ -69,6 +74,17 @@ export function parseSfuRequest(body: Uint8Array): TokenRequest {
   const either = shape(EitherBody, json);
   const isHashed = either.room === "" && (either.room_id !== "" || either.slot_id !== "" || either.member != null);
   return isHashed ? hashedRequest(json) : legacyRequest(json);
+}
+
+/**
+ * Parses the body of `/delegate_delayed_leave`: that of `/get_token`, with the delay fields.
+ *
+ * @throws MatrixError 400 M_NOT_JSON or M_BAD_JSON.
+ */
+export function parseDelegationRequest(body: Uint8Array): DelegationRequest {
+  const request = hashedRequest(parseJson(body));
+  if (request.delayedLeave === null) throw badJson(NO_DELAY);
+  return { ...request, delayedLeave: request.delayedLeave };
 }
 
 /**

@@ -1,0 +1,116 @@
+// Who may hand a delayed leave event over: the checks between a request and the manager.
+
+import { withDeadline, within } from "../deadline.ts";
+import { MatrixError } from "../http/matrix_error.ts";
+import { type Identity, MAX_IDENTITY_BYTES, type RoomAlias } from "../livekit/identity.ts";
+import type { ClientDiscovery } from "../matrix/client_discovery.ts";
+import type { DelayedEvents } from "../matrix/delayed_events.ts";
+import { byteLength, serverOf, type UserId } from "../matrix/server_name.ts";
+import { FlightCache } from "../flight_cache.ts";
+import type { Log } from "../ops/log.ts";
+import { Rarely } from "../ops/rarely.ts";
+import type { LeaveManager } from "./manager.ts";
+
+/** Where a request came in: the same refusal reads differently there, since clients act on it (contract of 0.6.0). */
+export type Refusal = "at a token route" | "at its own route";
+
+/** A wish to have an event taken charge of, its user verified. */
+export interface DelegationWish {
+  readonly delayId: string;
+  readonly delayMs: number;
+  readonly user: UserId;
+  readonly room: RoomAlias;
+  readonly identity: Identity;
+  /** The other identity under which the participant may have connected; the same one where there is no other. */
+  readonly alsoWatched: Identity;
+  readonly access: "full" | "restricted";
+  readonly refusal: Refusal;
+}
+
+/** What the checks need from outside. */
+export interface DelegationsDeps {
+  /** null = delegation is switched off. */
+  readonly manager: Pick<LeaveManager, "accept" | "countOf"> | null;
+  readonly discovery: Pick<ClientDiscovery, "find">;
+  readonly delayedEvents: Pick<DelayedEvents, "supports">;
+  /** Whether users of other homeservers may delegate too. */
+  readonly allowsRestricted: boolean;
+  readonly monotonicNow: () => number;
+  readonly log: Log;
+}
+
+// One homeserver that is not ours must not fill the store.
+const MAX_RESTRICTED_JOBS_PER_HOMESERVER = 1000;
+const SUPPORT_TTL_MS = 60 * 60_000;
+const SUPPORT_TIMEOUT_MS = 5000;
+const CACHED_SERVERS = 1000;
+
+/** Checks delegations. */
+export class Delegations {
+  readonly #deps: DelegationsDeps;
+  readonly #support: FlightCache<boolean | "unknown">;
+  readonly #rarely: Rarely;
+
+  constructor(deps: DelegationsDeps) {
+    this.#deps = deps;
+    this.#support = new FlightCache({ capacity: CACHED_SERVERS, monotonicNow: deps.monotonicNow });
+    this.#rarely = new Rarely(deps.monotonicNow);
+  }
+
+  /**
+   * Checks a wish.
+   *
+   * @returns What takes charge of the event; resolves once it is stored.
+   * @throws MatrixError with what the client is told.
+   */
+  async prepare(wish: DelegationWish, signal: AbortSignal): Promise<() => Promise<void>> {
+    const { manager, discovery, allowsRestricted } = this.#deps;
+    // A client that is told M_BAD_JSON asks again without the delay fields, and keeps its own timer.
+    if (manager === null) throw badJson("Delegation of delayed events is switched off");
+    if (wish.access === "restricted" && !allowsRestricted) throw restricted(wish.refusal);
+    const homeserver = serverOf(wish.user);
+    if (wish.access === "restricted" && manager.countOf(homeserver) >= MAX_RESTRICTED_JOBS_PER_HOMESERVER) {
+      throw restricted(wish.refusal);
+    }
+    const found = await within(discovery.find(homeserver), signal).catch(() => null);
+    if (found === null || found.outcome === "not-found") {
+      const story = found === null ? ["no answer in time"] : found.story;
+      this.#rarely.once(
+        homeserver,
+        () =>
+          this.#deps.log.warning("Cannot resolve the client-server API of a homeserver", { homeserver, steps: story }),
+      );
+      throw badJson("Unable to resolve client-server API");
+    }
+    void this.#warnIfUnsupported(wish.user);
+    const { delayId, delayMs, room, identity, alsoWatched } = wish;
+    // LiveKit knows nobody by an identity over its limit.
+    const watched = new Set(byteLength(alsoWatched) <= MAX_IDENTITY_BYTES ? [identity, alsoWatched] : [identity]);
+    return () => manager.accept({ room, identity, watched: [...watched], homeserver, delayId, delayMs });
+  }
+
+  async #warnIfUnsupported(user: UserId): Promise<void> {
+    const homeserver = serverOf(user);
+    if (this.#support.get(homeserver) !== undefined) return;
+    const supports = await this.#support.getOrLoad(homeserver, async () => {
+      const ask = (signal: AbortSignal) => this.#deps.delayedEvents.supports(homeserver, signal);
+      const answer = await withDeadline(SUPPORT_TIMEOUT_MS, ask).catch(() => null);
+      return { value: answer ?? "unknown", ttlMs: SUPPORT_TTL_MS };
+    });
+    if (supports !== false) return;
+    this.#rarely.once(`support ${homeserver}`, () =>
+      this.#deps.log.warning(
+        "A homeserver does not announce delayed events (org.matrix.msc4140): with Synapse set max_event_delay_duration",
+        { homeserver },
+      ));
+  }
+}
+
+function restricted(refusal: Refusal): MatrixError {
+  const message = "Delegation of delayed events is only supported for full access users";
+  return refusal === "at a token route" ? badJson(message) : new MatrixError(403, "M_FORBIDDEN", message);
+}
+
+function badJson(message: string): MatrixError {
+  return new MatrixError(400, "M_BAD_JSON", message);
+}

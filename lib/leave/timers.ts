@@ -1,0 +1,78 @@
+// One timer for any number of jobs: a heap of wake-up times, so that 50,000 jobs do not mean 50,000 timers.
+
+import TinyQueue from "tinyqueue";
+
+interface WakeUp {
+  readonly at: number;
+  readonly key: string;
+}
+
+/** What the timers need from outside. */
+export interface TimersDeps {
+  readonly monotonicNow: () => number;
+  /** Runs once after the delay; gives back what cancels it. */
+  readonly setTimer: (run: () => void, delayMs: number) => () => void;
+  /** Called with each key whose time has come. */
+  readonly onDue: (key: string) => void;
+}
+
+// Timers hold at most 2^31-1 ms; and whoever sleeps long notices a changed clock late.
+const LONGEST_SLEEP_MS = 60_000;
+
+/** Wakes keys at their times; a key has one time, the last one set. */
+export class Timers {
+  readonly #deps: TimersDeps;
+  readonly #queue = new TinyQueue<WakeUp>([], (left, right) => left.at - right.at);
+  readonly #current = new Map<string, number>();
+  #cancel: (() => void) | undefined;
+  #sleepsUntil = Infinity;
+
+  constructor(deps: TimersDeps) {
+    this.#deps = deps;
+  }
+
+  /** @param at ms of the monotonic clock; Infinity = never. */
+  set(key: string, at: number): void {
+    if (this.#current.get(key) === at) return;
+    if (at === Infinity) {
+      this.#current.delete(key);
+      return;
+    }
+    this.#current.set(key, at);
+    this.#queue.push({ at, key });
+    if (at < this.#sleepsUntil) this.#sleep();
+  }
+
+  delete(key: string): void {
+    this.#current.delete(key);
+  }
+
+  close(): void {
+    this.#cancel?.();
+    this.#current.clear();
+    while (this.#queue.length > 0) this.#queue.pop();
+  }
+
+  #sleep(): void {
+    this.#cancel?.();
+    this.#cancel = undefined;
+    this.#sleepsUntil = Infinity;
+    const next = this.#queue.peek();
+    if (next === undefined) return;
+    const delayMs = Math.min(Math.max(next.at - this.#deps.monotonicNow(), 0), LONGEST_SLEEP_MS);
+    this.#sleepsUntil = next.at;
+    this.#cancel = this.#deps.setTimer(() => this.#wake(), delayMs);
+  }
+
+  #wake(): void {
+    const now = this.#deps.monotonicNow();
+    for (let next = this.#queue.peek(); next !== undefined && next.at <= now; next = this.#queue.peek()) {
+      this.#queue.pop();
+      // An entry that was replaced or deleted meanwhile is stale.
+      if (this.#current.get(next.key) !== next.at) continue;
+      this.#current.delete(next.key);
+      this.#deps.onDue(next.key);
+    }
+    this.#sleep();
+  }
+}
