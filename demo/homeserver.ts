@@ -33,6 +33,7 @@ export interface OpenIdToken {
 /** `/.well-known/matrix/` documents: for other servers, for clients. */
 export type WellKnownName = "server" | "client";
 
+/** Where a homeserver tells whose an OpenID token is. */
 export const USERINFO_PATH = "/_matrix/federation/v1/openid/userinfo";
 
 const TOKEN_LIFETIME_SECONDS = 3600;
@@ -50,6 +51,8 @@ const WRONG_METHOD = matrixError(405, "M_UNRECOGNIZED", "Unrecognized request");
 export class DevelopmentHomeserver implements AsyncDisposable {
   /** What its users' IDs end with. */
   readonly serverName: string;
+  /** How often userinfo was asked, with or without success. */
+  userInfoRequests = 0;
   readonly #server: LoopbackServer;
   readonly #routes: ReadonlyMap<string, (request: ReceivedRequest) => Answer>;
   readonly #tokens = new Map<string, { readonly userId: string; readonly expiresAt: number }>();
@@ -68,6 +71,9 @@ export class DevelopmentHomeserver implements AsyncDisposable {
       ["/.well-known/matrix/client", () => this.#wellKnown.get("client") ?? UNRECOGNIZED],
     ]);
     server.handler = (request) => this.#answer(request);
+    server.onRequest = (path) => {
+      if (path === USERINFO_PATH) this.userInfoRequests++;
+    };
   }
 
   /** Starts one, without users: everybody exists. */
@@ -88,11 +94,6 @@ export class DevelopmentHomeserver implements AsyncDisposable {
   /** What it does wrong at the moment. */
   get faults(): Faults {
     return this.#server.faults;
-  }
-
-  /** How often userinfo was asked, with or without success. */
-  get userInfoRequests(): number {
-    return this.#server.count(USERINFO_PATH);
   }
 
   /** TCP connections accepted. */

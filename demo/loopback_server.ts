@@ -44,7 +44,6 @@ export type Handler = (request: ReceivedRequest) => Answer | Promise<Answer>;
 
 const MAX_BODY_BYTES = 1024 * 1024;
 const MAX_RECORDED_REQUESTS = 1000;
-const MAX_COUNTED_PATHS = 1000;
 // Longer than any client holds an idle connection, so that it is never the server that ends one under a request.
 const KEEP_ALIVE_MS = 120_000;
 
@@ -54,13 +53,14 @@ export class LoopbackServer implements AsyncDisposable {
   readonly faults = new Faults();
   /** Answers the requests; until it is set, all get 503. */
   handler: Handler = () => textAnswer(503, "Starting\n");
+  /** Called with the path of every request, faulty ones included, before it is answered. */
+  onRequest: (path: string) => void = () => {};
   /** TCP connections accepted. */
   connections = 0;
   /** TLS handshakes completed. */
   handshakes = 0;
   readonly #server: http.Server | https.Server;
   readonly #sockets = new Set<Socket>();
-  readonly #counts = new Map<string, number>();
   #recorded: RecordedRequest[] = [];
   #url = new URL("http://localhost");
 
@@ -111,13 +111,6 @@ export class LoopbackServer implements AsyncDisposable {
     return this.#recorded;
   }
 
-  /** How many requests, faulty ones included, went to paths that end so. */
-  count(pathEnd: string): number {
-    let sum = 0;
-    for (const [path, count] of this.#counts) if (path.endsWith(pathEnd)) sum += count;
-    return sum;
-  }
-
   /** Closes the port and every connection at once; what hangs ends. */
   async [Symbol.asyncDispose](): Promise<void> {
     const closed = new Promise<void>((resolve) => this.#server.close(() => resolve()));
@@ -154,8 +147,7 @@ export class LoopbackServer implements AsyncDisposable {
   }
 
   #record({ method = "GET", headers, socket }: IncomingMessage, path: string): void {
-    const count = this.#counts.get(path);
-    if (count !== undefined || this.#counts.size < MAX_COUNTED_PATHS) this.#counts.set(path, (count ?? 0) + 1);
+    this.onRequest(path);
     if (this.#recorded.length >= 2 * MAX_RECORDED_REQUESTS) {
       this.#recorded = this.#recorded.slice(-MAX_RECORDED_REQUESTS);
     }

@@ -45,6 +45,7 @@ export class JoinRefused extends Error {
   }
 }
 
+/** The API secret of an SFU that is given none. */
 export const DEVELOPMENT_API_SECRET = "development secret of the SFU stand-in";
 
 const MAX_RECORDED_CALLS = 1000;
@@ -63,6 +64,7 @@ export class DevelopmentSfu implements AsyncDisposable {
   readonly #tokens: SfuTokens;
   readonly #twirp: SfuTwirp;
   readonly #now: () => number;
+  readonly #callCounts = new Map<string, number>();
   #calls: SfuCall[] = [];
 
   private constructor(server: LoopbackServer, options: DevelopmentSfuOptions) {
@@ -74,6 +76,7 @@ export class DevelopmentSfu implements AsyncDisposable {
     this.#tokens = new SfuTokens(this.apiKey, this.apiSecret);
     this.#twirp = new SfuTwirp(this.rooms);
     this.#server = server;
+    server.onRequest = (path) => this.#count(path.slice(path.lastIndexOf("/") + 1));
     server.handler = async (request) => {
       const answer = await this.#answer(request);
       return { ...answer, headers: { ...answer.headers, date: new Date(this.#now()).toUTCString() } };
@@ -126,7 +129,7 @@ export class DevelopmentSfu implements AsyncDisposable {
 
   /** How often a method, such as `CreateRoom`, was called, faulty calls included. */
   callCount(method: string): number {
-    return this.#server.count(`/twirp/livekit.RoomService/${method}`);
+    return this.#callCounts.get(method) ?? 0;
   }
 
   /**
@@ -208,6 +211,10 @@ export class DevelopmentSfu implements AsyncDisposable {
       return { status: 400, text: "room name length exceeds limits: max length 256" };
     }
     return this.rooms.get(room) === null ? { status: 404, text: "requested room does not exist" } : null;
+  }
+
+  #count(method: string): void {
+    if (this.#twirp.hasMethod(method)) this.#callCounts.set(method, this.callCount(method) + 1);
   }
 
   #recordCall(call: SfuCall): void {

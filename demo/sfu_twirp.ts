@@ -109,6 +109,11 @@ export class SfuTwirp {
     return path.startsWith(SERVICE_PATH) ? path.slice(SERVICE_PATH.length) : null;
   }
 
+  /** Whether there is an RPC of this name. */
+  hasMethod(name: string): boolean {
+    return this.#methods.has(name);
+  }
+
   /** Answers one call; `video` is the caller's grant, null when it has none. */
   answer({ verb, path, contentType, body }: TwirpRequest, video: VideoGrant | null): Answer {
     try {

@@ -1,0 +1,94 @@
+// What a container runtime does to the executable, done with unshare and setpriv: process 1 of its own process tree,
+// some user without rights or capabilities, nothing writable, no home, a memory limit. Needs root.
+
+import assert from "node:assert/strict";
+import { setTimeout as sleep } from "node:timers/promises";
+import { BackgroundProcess } from "../e2e/stack/process.ts";
+
+/** The user of the image; on this machine nothing belongs to it. */
+export const CONTAINER_UID = 65_532;
+
+const FIND_TIMEOUT_MS = 10_000;
+const STOP_GRACE_MS = 15_000;
+
+// The shell joins the memory limit and gives up writing before it becomes the executable. Its own variables go again.
+const ENTER = `
+[ -z "$MEMORY_PROCESSES" ] || echo $$ > "$MEMORY_PROCESSES" || exit 91
+for mount in / /tmp /dev/shm; do
+  ! mountpoint -q "$mount" || mount -o remount,bind,ro "$mount" || exit 92
+done
+exec env -u MEMORY_PROCESSES -u PATH -u PWD -- setpriv --reuid=${CONTAINER_UID} --regid=${CONTAINER_UID} \\
+  --clear-groups --no-new-privs --inh-caps=-all --bounding-set=-all --pdeathsig=KILL -- "$0" "$@"`;
+
+/** What runs in a container, and with what. */
+export interface ContainerOptions {
+  readonly executable: string;
+  readonly args?: readonly string[];
+  /** Its whole environment. */
+  readonly variables: Readonly<Record<string, string>>;
+  readonly logFile: string;
+  /** Where a memory group takes processes, when there is one. */
+  readonly memoryProcessesFile: string | undefined;
+}
+
+/** A container that runs, at the latest until this process ends. */
+export class Container implements AsyncDisposable {
+  readonly process: BackgroundProcess;
+  readonly #executable: string;
+
+  constructor({ executable, args = [], variables, logFile, memoryProcessesFile = "" }: ContainerOptions) {
+    assert.equal(Deno.uid(), 0, "Cannot make a container: run this test as root, or through sudo");
+    this.#executable = executable;
+    this.process = new BackgroundProcess({
+      name: "the container",
+      program: "unshare",
+      args: ["--mount", "--propagation=private", "--pid", "--fork", "--kill-child", "--mount-proc"]
+        .concat("--", "/bin/sh", "-c", ENTER, executable, ...args),
+      env: { ...variables, PATH: "/usr/sbin:/usr/bin:/sbin:/bin", MEMORY_PROCESSES: memoryProcessesFile },
+      clearEnv: true,
+      logFile,
+    });
+  }
+
+  /** The executable's process ID, as the machine outside counts. */
+  async pid(): Promise<number> {
+    const deadline = performance.now() + FIND_TIMEOUT_MS;
+    while (performance.now() < deadline) {
+      const found = findByExecutable(this.#executable);
+      if (found !== undefined) return found;
+      await sleep(20);
+    }
+    throw new Error(`Cannot find the process of "${this.#executable}"\n${this.process.output()}`);
+  }
+
+  /** Sends SIGTERM to process 1, as `docker stop` does, and gives its exit code. */
+  async stop(): Promise<number> {
+    Deno.kill(await this.pid(), "SIGTERM");
+    const patience = new AbortController();
+    const tooLate = sleep(STOP_GRACE_MS, "still running", { signal: patience.signal }).catch(() => "ended");
+    const outcome = await Promise.race([this.process.ended, tooLate]);
+    patience.abort();
+    await tooLate;
+    if (typeof outcome === "number") return outcome;
+    throw new Error(
+      `Cannot stop the container: ${outcome} ${STOP_GRACE_MS} ms after SIGTERM\n${this.process.output()}`,
+    );
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    await this.process.stop({ signal: "SIGKILL", graceMs: 0 }); // unshare's end is the end of all inside
+  }
+}
+
+// The path is in a directory made for this run, so that only the container's process can have it.
+function findByExecutable(executable: string): number | undefined {
+  for (const { name } of Deno.readDirSync("/proc")) {
+    if (!/^\d+$/.test(name)) continue;
+    try {
+      if (Deno.readLinkSync(`/proc/${name}/exe`) === executable) return Number(name);
+    } catch {
+      // A kernel thread, or a process that has just ended.
+    }
+  }
+  return undefined;
+}

@@ -1,0 +1,95 @@
+// The executable under test: compiled from the sources as they are now, once per run and never kept, or the one that a
+// release has just compiled (LK_JWT_SERVICE_EXECUTABLE).
+
+import assert from "node:assert/strict";
+import manifest from "../../deno.json" with { type: "json" };
+import { type Architecture, bundle, compile, repositoryRoot } from "../../tasks/compile.ts";
+import { runToEnd } from "../e2e/stack/process.ts";
+
+/** An executable in a directory of its own, beside the link that images have too. */
+export interface Executable extends AsyncDisposable {
+  readonly path: string;
+  /** A link to it whose name makes it the health check. */
+  readonly healthcheckPath: string;
+}
+
+/**
+ * Provides the executable of this machine's platform.
+ *
+ * @throws {Error} when nothing here can compile one
+ */
+export async function provideExecutable(): Promise<Executable> {
+  const directory = await Deno.makeTempDir({ prefix: "lk-jwt-service-binary-" });
+  try {
+    await Deno.chmod(directory, 0o755); // other users run it
+    const path = `${directory}/lk-jwt-service`;
+    const given = Deno.env.get("LK_JWT_SERVICE_EXECUTABLE");
+    if (given) await Deno.copyFile(given, path);
+    else await compileInto(directory, path);
+    await Deno.chmod(path, 0o755);
+    await Deno.symlink("lk-jwt-service", `${path}-healthcheck`);
+    return {
+      path,
+      healthcheckPath: `${path}-healthcheck`,
+      [Symbol.asyncDispose]: () => Deno.remove(directory, { recursive: true }),
+    };
+  } catch (error) {
+    await Deno.remove(directory, { recursive: true });
+    throw error;
+  }
+}
+
+/**
+ * Compiles the sources as they are now, for this machine's platform.
+ *
+ * @param directory where bundle and configuration go
+ * @throws {Error} when nothing here can compile
+ */
+export async function compileInto(directory: string, output: string): Promise<void> {
+  const { deno, env } = await findCompiler();
+  const config = `${directory}/deno.json`;
+  await Deno.writeTextFile(config, await configurationFor(deno));
+  const source = `${directory}/lk-jwt-service.js`;
+  await bundle(source);
+  await compile({ deno, env, config, source, architecture: architectureHere(), output });
+}
+
+interface Compiler {
+  readonly deno: string;
+  readonly env: Readonly<Record<string, string>>;
+}
+
+// Deno downloads the base of an executable (denort). Where it can't, a script beside the checkout makes one from npm
+// packages, together with the older deno that fits it.
+async function findCompiler(): Promise<Compiler> {
+  const deno = Deno.env.get("DENO_COMPILE");
+  if (deno) return { deno, env: {} }; // DENORT_BIN is inherited
+  const script = `${repositoryRoot}../shared/tools/denort`;
+  try {
+    await Deno.stat(script);
+  } catch {
+    throw new Error(
+      `Cannot compile the executable: "${script}" is not there; set DENO_COMPILE to the deno that compiles (and ` +
+        "DENORT_BIN to a base of its version, where it can't download one), or LK_JWT_SERVICE_EXECUTABLE to a binary",
+    );
+  }
+  const exports = Object.fromEntries(
+    (await runToEnd("bash", [script], { toInstall: "it needs npm and python3 too" })).matchAll(/^export (\w+)=(.+)$/gm)
+      .map(([, name, value]) => [name, value] as const),
+  );
+  const { DENORT_BIN, DENO_COMPILE } = exports;
+  assert.ok(DENORT_BIN && DENO_COMPILE, `"${script}" must print DENORT_BIN and DENO_COMPILE`);
+  return { deno: DENO_COMPILE, env: { DENORT_BIN } };
+}
+
+// An older deno refuses the narrow form of the one permission that the pinned one asks to be spelled out.
+async function configurationFor(deno: string): Promise<string> {
+  if ((await runToEnd(deno, ["--version"])).startsWith(`deno ${Deno.version.deno} `)) return JSON.stringify(manifest);
+  const { service } = manifest.permissions;
+  assert.deepEqual(service.sys, ["ca"]);
+  return JSON.stringify({ ...manifest, permissions: { service: { ...service, sys: true } } });
+}
+
+function architectureHere(): Architecture {
+  return Deno.build.arch === "aarch64" ? "arm64" : "amd64";
+}
