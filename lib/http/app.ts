@@ -131,7 +131,7 @@ function errorResponse(error: unknown, method: string, path: string, route: Rout
     return json(500, { errcode: "M_UNKNOWN", error: `Internal server error (${id})` });
   }
   const { status, errcode, message, retryAfterSeconds } = error;
-  const cause = error.cause instanceof Error ? error.cause.message : error.cause;
+  const cause = error.cause instanceof Error ? error.cause.message : error.cause ?? message;
   const fields = { status, errcode, method, path: path.slice(0, 200), cause };
   // Scanners ask for anything, all day.
   if (status === 404 || status === 405) log.debug("Refused", fields);

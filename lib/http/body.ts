@@ -19,16 +19,17 @@ export async function readBody(request: Request, limits: BodyLimits): Promise<Ui
   const declared = request.headers.get("content-length");
   if (declared !== null && Number(declared) > limits.maxBytes) throw tooLarge(limits);
 
-  const reader = request.body.getReader();
+  // With a declared length the server underneath reads no further, and the whole body comes in one piece.
+  const reader = declared === null ? request.body.getReader() : null;
   let timer: ReturnType<typeof setTimeout> | undefined;
   const late = new Promise<never>((_, reject) => {
     const message = "The request body did not arrive in time";
     timer = setTimeout(() => reject(new MatrixError(408, "M_UNKNOWN", message)), limits.timeoutMs);
   });
   try {
-    return await Promise.race([collect(reader, limits), late]);
+    return await Promise.race([reader === null ? request.bytes() : collect(reader, limits), late]);
   } catch (error) {
-    reader.cancel().catch(() => {});
+    reader?.cancel().catch(() => {});
     if (error instanceof MatrixError) throw error;
     throw new MatrixError(400, "M_NOT_JSON", "Error reading request", { cause: error });
   } finally {

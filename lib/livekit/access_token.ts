@@ -72,5 +72,5 @@ export function encodePayload(payload: unknown): string {
     UNREADABLE_BY_ATOB,
     (unit) => `\\u${unit.charCodeAt(0).toString(16).padStart(4, "0")}`,
   );
-  return Buffer.from(json, "latin1").toString("base64url");
+  return btoa(json).replace(/=+$/, "");
 }

@@ -1,0 +1,103 @@
+// Deadlines: they end work that hangs, follow an outer signal, and leave no timer and no listener.
+
+import assert from "node:assert/strict";
+import { DeadlineError, withDeadline, within } from "../lib/deadline.ts";
+
+const forever = () => new Promise<never>(() => {});
+
+Deno.test("work that is done in time gives its value, and its signal is never aborted", async () => {
+  let signal: AbortSignal | undefined;
+  const value = await withDeadline(10_000, (given) => {
+    signal = given;
+    return Promise.resolve("done");
+  });
+  assert.equal(value, "done");
+  assert.equal(signal?.aborted, false);
+});
+
+Deno.test("work that hangs is ended with a DeadlineError that names the time", async () => {
+  let signal: AbortSignal | undefined;
+  const hanging = withDeadline(20, (given) => {
+    signal = given;
+    return forever();
+  });
+  await assert.rejects(hanging, { name: "DeadlineError", message: "No answer within 0.02 s" });
+  assert.ok(signal?.reason instanceof DeadlineError);
+});
+
+Deno.test("a failure of the work is passed on as it is, also one thrown at once", async () => {
+  const failure = new Error("broken");
+  await assert.rejects(withDeadline(10_000, () => Promise.reject(failure)), failure);
+  await assert.rejects(
+    withDeadline(10_000, () => {
+      throw failure;
+    }),
+    failure,
+  );
+});
+
+Deno.test("an outer signal ends the work with its own reason, before or after the start", async () => {
+  const reason = new Error("outer");
+  const controller = new AbortController();
+  const ended = withDeadline(10_000, forever, controller.signal);
+  controller.abort(reason);
+  await assert.rejects(ended, reason);
+
+  let isAborted: boolean | undefined;
+  const late = withDeadline(10_000, (signal) => {
+    isAborted = signal.aborted;
+    return forever();
+  }, controller.signal);
+  await assert.rejects(late, reason);
+  assert.equal(isAborted, true);
+});
+
+/** A signal that counts its listeners. */
+function countingSignal(): { signal: AbortSignal; controller: AbortController; listeners: () => number } {
+  const controller = new AbortController();
+  const { signal } = controller;
+  let count = 0;
+  const add = signal.addEventListener.bind(signal);
+  const remove = signal.removeEventListener.bind(signal);
+  signal.addEventListener = (...args: Parameters<typeof add>) => {
+    count++;
+    add(...args);
+  };
+  signal.removeEventListener = (...args: Parameters<typeof remove>) => {
+    count--;
+    remove(...args);
+  };
+  return { signal, controller, listeners: () => count };
+}
+
+Deno.test("no listener stays on a signal that outlives the work", async () => {
+  const { signal, listeners } = countingSignal();
+  await withDeadline(10_000, () => Promise.resolve(), signal);
+  await withDeadline(10_000, () => Promise.reject(new Error("x")), signal).catch(() => {});
+  await within(Promise.resolve(), signal);
+  await within(Promise.reject(new Error("x")), signal).catch(() => {});
+  await new Promise((resolve) => setTimeout(resolve, 0));
+  assert.equal(listeners(), 0);
+});
+
+Deno.test("who waits within a signal leaves when it is aborted; the promise goes on for the others", async () => {
+  const gate = Promise.withResolvers<string>();
+  const controller = new AbortController();
+  const impatient = within(gate.promise, controller.signal);
+  const patient = within(gate.promise, new AbortController().signal);
+  controller.abort(new Error("over"));
+  await assert.rejects(impatient, /over/);
+  gate.resolve("value");
+  assert.equal(await patient, "value");
+});
+
+Deno.test("a rejection that comes after everybody left disturbs nobody", async () => {
+  const gate = Promise.withResolvers<string>();
+  const controller = new AbortController();
+  const waiting = within(gate.promise, controller.signal);
+  controller.abort(new Error("over"));
+  await assert.rejects(waiting, /over/);
+  gate.reject(new Error("late")); // an unhandled rejection would fail this test
+  await new Promise((resolve) => setTimeout(resolve, 0));
+  await assert.rejects(within(Promise.resolve("x"), controller.signal), /over/);
+});

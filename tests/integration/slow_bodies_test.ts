@@ -1,0 +1,94 @@
+// Bodies that come too slowly, not at all, or far too long: the server underneath has no bounds, the service has.
+
+import assert from "node:assert/strict";
+import { ServiceProcess } from "./service_process.ts";
+import { requestGrant, Surroundings } from "./surroundings.ts";
+
+const HALF_SENT = 200;
+
+async function connect(service: ServiceProcess): Promise<Deno.TcpConn> {
+  const { hostname, port } = new URL(service.url);
+  return await Deno.connect({ hostname, port: Number(port) });
+}
+
+function send(connection: Deno.TcpConn, text: string): Promise<number> {
+  return connection.write(new TextEncoder().encode(text));
+}
+
+async function readHead(connection: Deno.TcpConn): Promise<string> {
+  const chunk = new Uint8Array(4096);
+  const length = await connection.read(chunk) ?? 0;
+  return new TextDecoder().decode(chunk.subarray(0, length));
+}
+
+Deno.test("half-sent bodies, and one that comes byte by byte, are 408 at the deadline and leak nothing", async () => {
+  await using around = await Surroundings.start();
+  await using service = await ServiceProcess.start(around.variables);
+  const connections = await Promise.all(Array.from({ length: HALF_SENT }, () => connect(service)));
+  const startedAt = performance.now();
+  for (const connection of connections) {
+    await send(connection, 'POST /sfu/get HTTP/1.1\r\nHost: x\r\nContent-Length: 100\r\n\r\n{"room":');
+  }
+  const dripped = drip(service);
+  // Somebody else is served meanwhile.
+  const other = await requestGrant(service, around.homeserver.mintOpenIdToken("alice"));
+  assert.equal(other.status, 200);
+  await other.body?.cancel();
+
+  const heads = await Promise.all([...connections.map(readHead), dripped]);
+  const tookMs = performance.now() - startedAt;
+  for (const head of heads) {
+    assert.match(head, /^HTTP\/1\.1 408 /);
+    assert.match(head, /\r\naccess-control-allow-origin: \*\r\n/i);
+  }
+  assert.ok(tookMs > 9000 && tookMs < 20_000, `${tookMs} ms`);
+  for (const connection of connections) connection.close();
+
+  service.kill("SIGTERM"); // which would hang if any of them were still held
+  assert.equal(await service.exitCode(), 0);
+});
+
+async function drip(service: ServiceProcess): Promise<string> {
+  using connection = await connect(service);
+  await send(connection, "POST /get_token HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n");
+  let isAnswered = false;
+  const answer = readHead(connection).finally(() => isAnswered = true);
+  for (let sent = 0; sent < 60 && !isAnswered; sent++) {
+    await send(connection, "1\r\n \r\n").catch(() => {});
+    await new Promise((resolve) => setTimeout(resolve, 250));
+  }
+  return await answer;
+}
+
+Deno.test("a body over 64 KiB is 413, declared or in chunks, and one of 64 KiB is read", async () => {
+  await using around = await Surroundings.start();
+  await using service = await ServiceProcess.start(around.variables);
+  const tooLong = new Uint8Array(65_537).fill(32);
+  const chunked = new ReadableStream({
+    start(controller) {
+      for (let at = 0; at < tooLong.length; at += 1000) controller.enqueue(tooLong.subarray(at, at + 1000));
+      controller.close();
+    },
+  });
+  for (const body of [tooLong, chunked]) {
+    const response = await fetch(`${service.url}/sfu/get`, { method: "POST", body });
+    assert.equal(response.headers.get("access-control-allow-origin"), "*");
+    assert.deepEqual([response.status, (await response.json()).errcode], [413, "M_TOO_LARGE"]);
+  }
+  const full = await fetch(`${service.url}/sfu/get`, { method: "POST", body: `{}${" ".repeat(65_534)}` });
+  assert.deepEqual([full.status, (await full.json()).error], [400, "Missing room parameter"]);
+});
+
+Deno.test("a client that goes away in the middle of its body does no harm", async () => {
+  await using around = await Surroundings.start();
+  await using service = await ServiceProcess.start({ ...around.variables, LIVEKIT_LOG_LEVEL: "debug" });
+  for (let times = 0; times < 20; times++) {
+    const connection = await connect(service);
+    await send(connection, 'POST /sfu/get HTTP/1.1\r\nHost: x\r\nContent-Length: 100\r\n\r\n{"room":');
+    connection.close();
+  }
+  const response = await requestGrant(service, around.homeserver.mintOpenIdToken("alice"));
+  assert.equal(response.status, 200);
+  await response.body?.cancel();
+  assert.doesNotMatch(service.output, /this is a bug/);
+});
