@@ -6,29 +6,27 @@ export class DeadlineError extends Error {
 }
 
 /**
- * Runs `work` with a signal that is aborted after `timeoutMs`, or as soon as `outer` is aborted.
- *
- * The timer is cleared when the work is done, whatever its outcome; work that ignores its signal is not waited for.
+ * Runs `work` with a signal that is aborted after `timeoutMs`. The work itself must heed it, and so can say in its own
+ * words that it came to nothing.
  */
-export async function withDeadline<T>(
-  timeoutMs: number,
-  work: (signal: AbortSignal) => Promise<T>,
-  outer?: AbortSignal,
-): Promise<T> {
+export async function withSignal<T>(timeoutMs: number, work: (signal: AbortSignal) => Promise<T>): Promise<T> {
   const controller = new AbortController();
-  const timer = setTimeout(
-    () => controller.abort(new DeadlineError(`No answer within ${timeoutMs / 1000} s`)),
-    timeoutMs,
-  );
-  const follow = () => controller.abort(outer?.reason);
-  if (outer?.aborted) follow();
-  else outer?.addEventListener("abort", follow, { once: true });
+  const late = () => controller.abort(new DeadlineError(`No answer within ${timeoutMs / 1000} s`));
+  const timer = setTimeout(late, timeoutMs);
   try {
-    return await within(work(controller.signal), controller.signal);
+    return await work(controller.signal);
   } finally {
     clearTimeout(timer);
-    outer?.removeEventListener("abort", follow);
   }
+}
+
+/**
+ * Like {@link withSignal}, for work that may not heed its signal: it is not waited for past the deadline.
+ *
+ * @throws DeadlineError past the deadline.
+ */
+export function withDeadline<T>(timeoutMs: number, work: (signal: AbortSignal) => Promise<T>): Promise<T> {
+  return withSignal(timeoutMs, (signal) => within(work(signal), signal));
 }
 
 /**

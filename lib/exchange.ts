@@ -1,6 +1,6 @@
 // The job: a Matrix OpenID token in, a LiveKit grant out, in the order in which the README explains it.
 
-import { DeadlineError, withDeadline } from "./deadline.ts";
+import { withSignal } from "./deadline.ts";
 import type { Delegations, Refusal } from "./leave/delegations.ts";
 import { unauthorised } from "./http/matrix_error.ts";
 import { assertIdentityFits, type DelegationRequest, type Member, type TokenRequest } from "./http/requests.ts";
@@ -43,7 +43,6 @@ export interface ExchangeDeps {
 }
 
 const DEADLINE_MS = 10_000;
-const GRACE_MS = 250;
 
 /**
  * Exchanges an OpenID token for a grant within 10 s, and takes charge of a delayed leave event when there is one.
@@ -51,7 +50,7 @@ const GRACE_MS = 250;
  * @throws MatrixError with what the client is told.
  */
 export function exchange(request: TokenRequest, deps: ExchangeDeps): Promise<Grant> {
-  return withinDeadline(async (signal) => {
+  return withSignal(DEADLINE_MS, async (signal) => {
     const caller = await identify(request, deps, signal);
     const { user, access, room, identity } = caller;
 
@@ -76,24 +75,12 @@ export function exchange(request: TokenRequest, deps: ExchangeDeps): Promise<Gra
  * @throws MatrixError with what the client is told.
  */
 export function delegate(request: DelegationRequest, deps: ExchangeDeps): Promise<Record<string, never>> {
-  return withinDeadline(async (signal) => {
+  return withSignal(DEADLINE_MS, async (signal) => {
     const caller = await identify(request, deps, signal);
     const takeCharge = await prepareLeave(request, caller, "at its own route", deps, signal);
     await takeCharge();
     return {};
   });
-}
-
-// The steps hear of the deadline first, so that each can say in its own words that it came to nothing.
-async function withinDeadline<T>(steps: (signal: AbortSignal) => Promise<T>): Promise<T> {
-  const controller = new AbortController();
-  const late = () => controller.abort(new DeadlineError(`No answer within ${DEADLINE_MS / 1000} s`));
-  const timer = setTimeout(late, DEADLINE_MS);
-  try {
-    return await withDeadline(DEADLINE_MS + GRACE_MS, () => steps(controller.signal));
-  } finally {
-    clearTimeout(timer);
-  }
 }
 
 interface Caller {
