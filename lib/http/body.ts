@@ -15,12 +15,13 @@ export interface BodyLimits {
  * client went away in the middle.
  */
 export async function readBody(request: Request, limits: BodyLimits): Promise<Uint8Array> {
-  if (request.body === null) return new Uint8Array();
   const declared = request.headers.get("content-length");
   if (declared !== null && Number(declared) > limits.maxBytes) throw tooLarge(limits);
+  // With a declared length the server underneath reads no further, and the whole body comes in one piece; to ask for
+  // `body` alone would build a stream.
+  const reader = declared === null ? request.body?.getReader() : null;
+  if (reader === undefined) return new Uint8Array();
 
-  // With a declared length the server underneath reads no further, and the whole body comes in one piece.
-  const reader = declared === null ? request.body.getReader() : null;
   let timer: ReturnType<typeof setTimeout> | undefined;
   const late = new Promise<never>((_, reject) => {
     const message = "The request body did not arrive in time";

@@ -69,9 +69,8 @@ export function closeLog(options: Pick<LogOptions, "writer">): void {
  * JSON, and what could break or reorder a line is escaped, so that no client can forge one.
  */
 export const formatText: TextFormatter = (record) => {
-  const pairs = Object.entries(record.properties)
-    .map(([key, value]) => ` ${key}=${formatValue(value)}`)
-    .join("");
+  let pairs = "";
+  for (const key in record.properties) pairs += ` ${key}=${formatValue(record.properties[key])}`;
   const time = new Date(record.timestamp).toISOString();
   const line = `${time} ${record.level.toUpperCase().padEnd(7)} ${record.message.join("")}${pairs}`;
   return `${line.replace(LINE_BREAKING, escapeCharacter)}\n`;

@@ -1,0 +1,165 @@
+// Asking a homeserver: the one retry, the order of targets, the deadline, and the story for the log.
+
+import assert from "node:assert/strict";
+import { FederationClient, type FederationOutcome } from "../../lib/matrix/federation_client.ts";
+import type { Target } from "../../lib/matrix/server_discovery.ts";
+import { parseServerName } from "../../lib/matrix/server_name.ts";
+import {
+  OutboundError,
+  type OutboundFailure,
+  type OutboundRequest,
+  type OutboundResponse,
+} from "../../lib/net/client.ts";
+import { FakeOutbound, respond } from "../http/fake_outbound.ts";
+import { ManualClock } from "../manual_clock.ts";
+
+type Script = (OutboundFailure | number)[];
+
+function target(host: string): Target {
+  return { secure: true, host, port: 8448, hostHeader: host, tlsName: host, basePath: "" };
+}
+
+/** A client whose requests fare as scripted, one after the other. */
+class Fixture {
+  readonly clock = new ManualClock();
+  readonly outbound: FakeOutbound;
+  readonly pauses: number[] = [];
+  readonly client: FederationClient;
+  /** How long each request takes, in ms. */
+  durationMs = 0;
+
+  constructor(script: Script, hosts = ["a.example"]) {
+    this.outbound = new FakeOutbound((request) => this.#next(script, request));
+    this.client = new FederationClient({
+      outbound: this.outbound,
+      discovery: { resolve: () => Promise.resolve({ targets: hosts.map(target), story: ["as scripted"] }) },
+      ruleFor: () => "public",
+      monotonicNow: this.clock.monotonicNow,
+      sleep: (durationMs) => {
+        this.pauses.push(durationMs);
+        return Promise.resolve();
+      },
+      random: () => 0.5,
+    });
+  }
+
+  get(signal = new AbortController().signal): Promise<FederationOutcome> {
+    const server = parseServerName("example.com");
+    assert.ok(server !== null);
+    return this.client.get(server, "/path?access_token=secret", signal);
+  }
+
+  get hosts(): string[] {
+    return this.outbound.requests.map(({ host }) => host);
+  }
+
+  #next(script: Script, request: OutboundRequest): OutboundResponse {
+    this.clock.advance(this.durationMs);
+    const next = script.shift();
+    assert.ok(next !== undefined, "One request more than scripted");
+    if (typeof next === "number") return respond(next, "{}");
+    throw new OutboundError(next, `${next} at ${request.host}:${request.port}`);
+  }
+}
+
+const RETRIES: [script: Script, outcome: number | null, pauses: number[]][] = [
+  [[200], 200, []],
+  [["reset", 200], 200, []],
+  [["connect", 200], 200, [250]],
+  [[500, 200], 200, [250]],
+  [[502, 200], 200, [250]],
+  [[503, 503], 503, [250]],
+  [[500, "reset"], null, [250]],
+  [["reset", "reset"], null, []],
+  [["connect", "connect"], null, [250]],
+  [["reset", 401], 401, []],
+  [[401], 401, []],
+  [[403], 403, []],
+  [[404], 404, []],
+  [[429], 429, []],
+  [[302], 302, []],
+  [["tls"], null, []],
+  [["timeout"], null, []],
+  [["protocol"], null, []],
+  [["too-large"], null, []],
+  [["blocked"], null, []],
+  [["dns"], null, []],
+];
+
+for (const [script, expected, pauses] of RETRIES) {
+  Deno.test(`${script.join(", then ")} ends with ${expected ?? "no answer"}`, async () => {
+    const left = [...script];
+    const fixture = new Fixture(left);
+    const outcome = await fixture.get();
+    assert.equal(outcome.outcome === "answer" ? outcome.response.status : null, expected);
+    assert.deepEqual(left, []);
+    assert.deepEqual(fixture.pauses, pauses);
+    assert.equal(outcome.story.filter((step) => step === "tried once more").length, script.length - 1);
+    assert.equal(outcome.outcome === "no-answer" && outcome.blocked, script[0] === "blocked");
+    assert.ok(!outcome.story.join().includes("secret"));
+  });
+}
+
+Deno.test("what failed slowly is not tried again", async () => {
+  for (const failure of ["connect", "reset", 500] as const) {
+    const fixture = new Fixture([failure]);
+    fixture.durationMs = 3000;
+    await fixture.get();
+    assert.equal(fixture.hosts.length, 1);
+  }
+});
+
+Deno.test("nothing is tried again once the deadline has passed, not even within the pause", async () => {
+  const controller = new AbortController();
+  const fixture = new Fixture(["connect"]);
+  controller.abort();
+  assert.equal((await fixture.get(controller.signal)).outcome, "no-answer");
+  assert.equal(fixture.hosts.length, 1);
+});
+
+Deno.test("the next target is tried after connect, dns and blocked, and after nothing else", async () => {
+  for (const failure of ["connect", "dns", "blocked"] as const) {
+    const fixture = new Fixture([failure, 200], ["a.example", "b.example"]);
+    assert.equal((await fixture.get()).outcome, "answer");
+    assert.deepEqual(fixture.hosts, ["a.example", "b.example"]);
+  }
+  for (const failure of ["tls", "timeout", "protocol", "too-large", 401, 404] as const) {
+    const fixture = new Fixture([failure], ["a.example", "b.example"]);
+    await fixture.get();
+    assert.deepEqual(fixture.hosts, ["a.example"]);
+  }
+});
+
+Deno.test("a server without targets is no answer, at once", async () => {
+  const fixture = new Fixture([], []);
+  assert.deepEqual(await fixture.get(), { outcome: "no-answer", story: ["as scripted"], blocked: false });
+});
+
+Deno.test("the request carries the target, the rule, the caps and the deadline", async () => {
+  const fixture = new Fixture([200]);
+  const { signal } = new AbortController();
+  await fixture.get(signal);
+  assert.deepEqual(fixture.outbound.requests[0], {
+    ...target("a.example"),
+    method: "GET",
+    path: "/path?access_token=secret",
+    rule: "public",
+    headers: { accept: "application/json" },
+    maxResponseBytes: 65_536,
+    signal,
+    connectTimeoutMs: 4000,
+  });
+});
+
+Deno.test("the story holds every step, IPv6 addresses in brackets", async () => {
+  const fixture = new Fixture(["connect", "reset", "connect", 200], ["2001:db8::1", "b.example"]);
+  const { story } = await fixture.get();
+  assert.deepEqual(story, [
+    "as scripted",
+    "https://[2001:db8::1]:8448: connect at 2001:db8::1:8448",
+    "https://b.example:8448: reset at b.example:8448",
+    "tried once more",
+    "https://[2001:db8::1]:8448: connect at 2001:db8::1:8448",
+    "https://b.example:8448 (192.0.2.1): status 200",
+  ]);
+});

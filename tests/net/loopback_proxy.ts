@@ -1,0 +1,64 @@
+// A small HTTP proxy on loopback: CONNECT tunnels and absolute-form requests, both led to ports that the test gives.
+
+import net from "node:net";
+import { LoopbackServer } from "./loopback.ts";
+
+/** What the proxy was asked, in order. */
+export interface ProxyRequest {
+  readonly method: string;
+  /** `host:port` of a CONNECT, an absolute URL otherwise. */
+  readonly target: string;
+  readonly authorization: string | undefined;
+}
+
+/** A proxy in front of a made-up network. */
+export interface LoopbackProxy extends AsyncDisposable {
+  readonly server: LoopbackServer;
+  readonly seen: ProxyRequest[];
+}
+
+/**
+ * Starts a proxy.
+ *
+ * @param route The loopback port behind a `host:port`; undefined = refused with 403.
+ * @param answer What plain requests get.
+ */
+export async function openProxy(
+  route: (target: string) => number | undefined,
+  answer = "HTTP/1.1 200 OK\r\ncontent-length: 8\r\n\r\nby proxy",
+): Promise<LoopbackProxy> {
+  const seen: ProxyRequest[] = [];
+  const upstreams = new Set<net.Socket>();
+  const server = await LoopbackServer.listen(net.createServer((socket) => {
+    socket.on("data", function onData(bytes: Uint8Array) {
+      const head = new TextDecoder().decode(bytes);
+      const [method = "", target = ""] = head.split(" ");
+      seen.push({ method, target, authorization: /^proxy-authorization: (.*)$/im.exec(head)?.[1]?.trim() });
+      if (method !== "CONNECT") return void socket.write(answer);
+      const port = route(target);
+      if (port === undefined) return void socket.end("HTTP/1.1 403 Forbidden\r\ncontent-length: 0\r\n\r\n");
+      socket.off("data", onData);
+      const upstream = net.connect(port, "127.0.0.1");
+      upstreams.add(upstream);
+      upstream.on("error", () => socket.destroy());
+      upstream.on("close", () => socket.destroy());
+      socket.on("close", () => upstream.destroy());
+      upstream.on("connect", () => {
+        socket.write("HTTP/1.1 200 Connection established\r\n\r\n");
+        socket.pipe(upstream).pipe(socket);
+      });
+    });
+  }));
+  return {
+    server,
+    seen,
+    async [Symbol.asyncDispose]() {
+      await server[Symbol.asyncDispose]();
+      const closed = [...upstreams].map((socket) =>
+        socket.closed ? undefined : new Promise((resolve) => socket.once("close", resolve))
+      );
+      for (const socket of upstreams) socket.destroy();
+      await Promise.all(closed);
+    },
+  };
+}
