@@ -6,27 +6,88 @@ export class DeadlineError extends Error {
 }
 
 /**
- * Runs `work` with a signal that is aborted after `timeoutMs`. The work itself must heed it, and so can say in its own
- * words that it came to nothing.
+ * Runs `work` with a signal that is aborted after `timeoutMs`; work that does not heed it is not waited for.
+ *
+ * @throws DeadlineError past the deadline.
  */
-export async function withSignal<T>(timeoutMs: number, work: (signal: AbortSignal) => Promise<T>): Promise<T> {
+export async function withDeadline<T>(timeoutMs: number, work: (signal: AbortSignal) => Promise<T>): Promise<T> {
   const controller = new AbortController();
-  const late = () => controller.abort(new DeadlineError(`No answer within ${timeoutMs / 1000} s`));
-  const timer = setTimeout(late, timeoutMs);
+  const timer = setTimeout(() => controller.abort(late(timeoutMs)), timeoutMs);
   try {
-    return await work(controller.signal);
+    return await within(work(controller.signal), controller.signal);
   } finally {
     clearTimeout(timer);
   }
 }
 
+interface Pending {
+  readonly controller: AbortController;
+  readonly at: number;
+  isOver: boolean;
+}
+
 /**
- * Like {@link withSignal}, for work that may not heed its signal: it is not waited for past the deadline.
- *
- * @throws DeadlineError past the deadline.
+ * Deadlines of one length, for work that comes by the thousand: they pass in the order in which they began, so that one
+ * timer serves them all.
  */
-export function withDeadline<T>(timeoutMs: number, work: (signal: AbortSignal) => Promise<T>): Promise<T> {
-  return withSignal(timeoutMs, (signal) => within(work(signal), signal));
+export class Deadlines {
+  readonly #timeoutMs: number;
+  readonly #now: () => number;
+  #pending: Pending[] = [];
+  #first = 0;
+  #timer: ReturnType<typeof setTimeout> | undefined;
+
+  /** @param monotonicNow A clock that never jumps, in ms. */
+  constructor(timeoutMs: number, monotonicNow: () => number = () => performance.now()) {
+    this.#timeoutMs = timeoutMs;
+    this.#now = monotonicNow;
+  }
+
+  /**
+   * Runs `work` with a signal that is aborted at the deadline. The work itself must heed it, and so can say in its own
+   * words that it came to nothing.
+   */
+  async run<T>(work: (signal: AbortSignal) => Promise<T>): Promise<T> {
+    const pending = { controller: new AbortController(), at: this.#now() + this.#timeoutMs, isOver: false };
+    this.#pending.push(pending);
+    this.#timer ??= setTimeout(() => this.#pass(), this.#timeoutMs);
+    try {
+      return await work(pending.controller.signal);
+    } finally {
+      pending.isOver = true;
+      this.#tidy();
+    }
+  }
+
+  #pass(): void {
+    this.#timer = undefined;
+    const now = this.#now();
+    for (
+      let next = this.#pending[this.#first];
+      next !== undefined && next.at <= now;
+      next = this.#pending[this.#first]
+    ) {
+      if (!next.isOver) next.controller.abort(late(this.#timeoutMs));
+      this.#first++;
+    }
+    this.#tidy();
+    const next = this.#pending[this.#first];
+    if (next !== undefined) this.#timer = setTimeout(() => this.#pass(), Math.max(next.at - now, 1));
+  }
+
+  /** Lets go of what is over at the head of the list, and of the timer when nothing is left. */
+  #tidy(): void {
+    while (this.#pending[this.#first]?.isOver) this.#first++;
+    if (this.#first === this.#pending.length) {
+      this.#pending = [];
+      this.#first = 0;
+      clearTimeout(this.#timer);
+      this.#timer = undefined;
+    } else if (this.#first > 1000 && this.#first > this.#pending.length / 2) {
+      this.#pending = this.#pending.slice(this.#first);
+      this.#first = 0;
+    }
+  }
 }
 
 /**
@@ -41,4 +102,8 @@ export function within<T>(promise: Promise<T>, signal: AbortSignal): Promise<T> 
     signal.addEventListener("abort", abort, { once: true });
     promise.then(resolve, reject).finally(() => signal.removeEventListener("abort", abort));
   });
+}
+
+function late(timeoutMs: number): DeadlineError {
+  return new DeadlineError(`No answer within ${timeoutMs / 1000} s`);
 }

@@ -1,6 +1,5 @@
 // The job: a Matrix OpenID token in, a LiveKit grant out, in the order in which the README explains it.
 
-import { withSignal } from "./deadline.ts";
 import type { Delegations, Refusal } from "./leave/delegations.ts";
 import { unauthorised } from "./http/matrix_error.ts";
 import { assertIdentityFits, type DelegationRequest, type Member, type TokenRequest } from "./http/requests.ts";
@@ -42,45 +41,45 @@ export interface ExchangeDeps {
   readonly log: Log;
 }
 
-const DEADLINE_MS = 10_000;
-
 /**
- * Exchanges an OpenID token for a grant within 10 s, and takes charge of a delayed leave event when there is one.
+ * Exchanges an OpenID token for a grant, and takes charge of a delayed leave event when there is one.
  *
+ * @param signal The deadline: each step heeds it, and says in its own words that it came to nothing.
  * @throws MatrixError with what the client is told.
  */
-export function exchange(request: TokenRequest, deps: ExchangeDeps): Promise<Grant> {
-  return withSignal(DEADLINE_MS, async (signal) => {
-    const caller = await identify(request, deps, signal);
-    const { user, access, room, identity } = caller;
+export async function exchange(request: TokenRequest, deps: ExchangeDeps, signal: AbortSignal): Promise<Grant> {
+  const caller = await identify(request, deps, signal);
+  const { user, access, room, identity } = caller;
 
-    const takeCharge = await prepareLeave(request, caller, "at a token route", deps, signal);
-    if (access === "full") await deps.rooms.ensure(room, signal); // is the room there?
-    await takeCharge();
+  const takeCharge = await prepareLeave(request, caller, "at a token route", deps, signal);
+  if (access === "full") await deps.rooms.ensure(room, signal); // is the room there?
+  await takeCharge();
 
-    const jwt = deps.signer.sign({
-      identity,
-      video: videoGrant(room, access, deps.policy),
-      issuedAt: Math.floor(deps.now() / 1000),
-      ttlSeconds: deps.policy.tokenTtlSeconds,
-    });
-    deps.log.info("Granted", { access, user, room_id: request.roomId, room, identity });
-    return { url: deps.policy.livekitUrl, jwt };
+  const jwt = deps.signer.sign({
+    identity,
+    video: videoGrant(room, access, deps.policy),
+    issuedAt: Math.floor(deps.now() / 1000),
+    ttlSeconds: deps.policy.tokenTtlSeconds,
   });
+  deps.log.info("Granted", { access, user, room_id: request.roomId, room, identity });
+  return { url: deps.policy.livekitUrl, jwt };
 }
 
 /**
- * Takes charge of a delayed leave event, within 10 s, without a grant.
+ * Takes charge of a delayed leave event, without a grant.
  *
+ * @param signal The deadline.
  * @throws MatrixError with what the client is told.
  */
-export function delegate(request: DelegationRequest, deps: ExchangeDeps): Promise<Record<string, never>> {
-  return withSignal(DEADLINE_MS, async (signal) => {
-    const caller = await identify(request, deps, signal);
-    const takeCharge = await prepareLeave(request, caller, "at its own route", deps, signal);
-    await takeCharge();
-    return {};
-  });
+export async function delegate(
+  request: DelegationRequest,
+  deps: ExchangeDeps,
+  signal: AbortSignal,
+): Promise<Record<string, never>> {
+  const caller = await identify(request, deps, signal);
+  const takeCharge = await prepareLeave(request, caller, "at its own route", deps, signal);
+  await takeCharge();
+  return {};
 }
 
 interface Caller {

@@ -1,7 +1,7 @@
 // Deadlines: they end work that hangs, and leave no timer and no listener.
 
 import assert from "node:assert/strict";
-import { DeadlineError, withDeadline, within, withSignal } from "../lib/deadline.ts";
+import { DeadlineError, Deadlines, withDeadline, within } from "../lib/deadline.ts";
 import { countingSignal } from "./counting_signal.ts";
 
 const forever = () => new Promise<never>(() => {});
@@ -37,11 +37,32 @@ Deno.test("a failure of the work is passed on as it is, also one thrown at once"
   );
 });
 
-Deno.test("work that heeds its signal can answer in its own words", async () => {
-  const answer = await withSignal(20, (signal) => {
-    return new Promise((resolve) => signal.addEventListener("abort", () => resolve(signal.reason), { once: true }));
+Deno.test("deadlines of one length pass in order, and only for work that is still going on", async () => {
+  const deadlines = new Deadlines(30);
+  const over = (signal: AbortSignal) =>
+    new Promise<unknown>((resolve) => signal.addEventListener("abort", () => resolve(signal.reason), { once: true }));
+  let quick: AbortSignal | undefined;
+  const passed: number[] = [];
+  const first = deadlines.run(over).then((reason) => (passed.push(1), reason));
+  await deadlines.run((signal) => {
+    quick = signal;
+    return Promise.resolve();
   });
-  assert.ok(answer instanceof DeadlineError);
+  await new Promise((resolve) => setTimeout(resolve, 10));
+  const second = deadlines.run(over).then((reason) => (passed.push(2), reason));
+  assert.ok((await first) instanceof DeadlineError);
+  assert.deepEqual(passed, [1]);
+  assert.ok((await second) instanceof DeadlineError);
+  assert.equal(quick?.aborted, false);
+});
+
+Deno.test("deadlines hold no timer once nothing goes on, after a storm of work that ended in any order", async () => {
+  const deadlines = new Deadlines(60_000); // a timer left behind would fail this test
+  const gates = Array.from({ length: 3000 }, () => Promise.withResolvers<void>());
+  const running = gates.map((gate) => deadlines.run(() => gate.promise));
+  for (const gate of gates.toReversed()) gate.resolve();
+  await Promise.all(running);
+  await assert.rejects(deadlines.run(() => Promise.reject(new Error("x"))), /x/);
 });
 
 Deno.test("no listener stays on a signal that outlives the work", async () => {

@@ -14,6 +14,7 @@ import { Secret } from "../lib/secret.ts";
 import { RecordingLog } from "./http/recording_log.ts";
 
 const ROOM = roomAlias("!room:example.com", "m.call#ROOM");
+const UNHURRIED = new AbortController().signal;
 const NEVER = () => new Promise<never>(() => {});
 
 const LEGACY: TokenRequest = {
@@ -92,7 +93,7 @@ function refuses(promise: Promise<unknown>, status: number, errcode: string): Pr
 
 Deno.test("a user with full access is verified, then the room is ensured, then the token signed", async () => {
   const { deps, steps, log } = play();
-  const { url, jwt } = await exchange(LEGACY, deps);
+  const { url, jwt } = await exchange(LEGACY, deps, UNHURRIED);
   assert.equal(url, "wss://sfu.example.com//x");
   assert.deepEqual(steps, ["verify example.com", `ensure ${ROOM}`]);
   const { sub, iat, exp, video } = JSON.parse(atob(jwt.split(".")[1] ?? ""));
@@ -107,7 +108,11 @@ Deno.test("a user with full access is verified, then the room is ensured, then t
 
 Deno.test("a user of another server gets a token and no room", async () => {
   const { deps, steps, log } = play();
-  await exchange({ ...LEGACY, openIdToken: { ...LEGACY.openIdToken, matrixServerName: "example.org" } }, deps);
+  await exchange(
+    { ...LEGACY, openIdToken: { ...LEGACY.openIdToken, matrixServerName: "example.org" } },
+    deps,
+    UNHURRIED,
+  );
   assert.deepEqual(steps, ["verify example.org"]);
   assert.equal(log.of("info")[0]?.fields.access, "restricted");
 });
@@ -115,26 +120,26 @@ Deno.test("a user of another server gets a token and no room", async () => {
 Deno.test("a claim to be somebody else ends before anything is done for it", async () => {
   const { deps, steps } = play();
   const claimed = { ...HASHED, member: { ...HASHED.member, userId: "@bob:example.com" } };
-  await refuses(exchange(claimed, deps), 401, "M_UNAUTHORIZED");
+  await refuses(exchange(claimed, deps, UNHURRIED), 401, "M_UNAUTHORIZED");
   assert.deepEqual(steps, ["verify example.com"]);
 });
 
 Deno.test("a user who is not verified gets nothing", async () => {
   const { deps, steps } = play({ openId: { verify: () => Promise.reject(unauthorised("no")) } });
-  await refuses(exchange(LEGACY, deps), 401, "M_UNAUTHORIZED");
+  await refuses(exchange(LEGACY, deps, UNHURRIED), 401, "M_UNAUTHORIZED");
   assert.deepEqual(steps, []);
 });
 
 Deno.test("without the room there is no token", async () => {
   const failure = new MatrixError(500, "M_UNKNOWN", "Unable to create room on SFU");
   const { deps, log } = play({ rooms: { ensure: () => Promise.reject(failure) } });
-  await refuses(exchange(LEGACY, deps), 500, "M_UNKNOWN");
+  await refuses(exchange(LEGACY, deps, UNHURRIED), 500, "M_UNKNOWN");
   assert.deepEqual(log.of("info"), []);
 });
 
 Deno.test("a delayed leave is checked before the room is made, and taken charge of after", async () => {
   const { deps, steps } = play();
-  await exchange({ ...HASHED, delayedLeave: { delayId: "syd_1", delayMs: 10_000 } }, deps);
+  await exchange({ ...HASHED, delayedLeave: { delayId: "syd_1", delayMs: 10_000 } }, deps, UNHURRIED);
   assert.deepEqual(steps, ["verify example.com", "prepare syd_1", `ensure ${ROOM}`, "accept syd_1"]);
 });
 
@@ -142,22 +147,23 @@ Deno.test("a delayed leave is checked before the room is made, and taken charge 
 Deno.test("a homeserver that stays silent is 401 at the deadline, not an error of the service's own", async () => {
   const log = new RecordingLog();
   const openId = new OpenIdVerifier({ federation: { get: NEVER }, monotonicNow: () => 0, log });
-  await atDeadline(() => refuses(exchange(LEGACY, play({ openId }).deps), 401, "M_UNAUTHORIZED"));
+  await atDeadline((signal) => refuses(exchange(LEGACY, play({ openId }).deps, signal), 401, "M_UNAUTHORIZED"));
 });
 
 Deno.test("an SFU that stays silent is 500 at the deadline, with the contract's text", async () => {
   const log = new RecordingLog();
   const rooms = new Rooms({ roomService: { createRoom: NEVER }, monotonicNow: () => 0, log });
-  await atDeadline(() =>
-    assert.rejects(exchange(LEGACY, play({ rooms }).deps), { status: 500, message: "Unable to create room on SFU" })
-  );
+  const failure = { status: 500, message: "Unable to create room on SFU" };
+  await atDeadline((signal) => assert.rejects(exchange(LEGACY, play({ rooms }).deps, signal), failure));
 });
 
-async function atDeadline(expectation: () => Promise<void>): Promise<void> {
+async function atDeadline(expectation: (signal: AbortSignal) => Promise<void>): Promise<void> {
   mock.timers.enable({ apis: ["setTimeout"] });
   try {
     let isOver = false;
-    const over = expectation().finally(() => isOver = true);
+    const controller = new AbortController();
+    setTimeout(() => controller.abort(new Error("late")), 10_000);
+    const over = expectation(controller.signal).finally(() => isOver = true);
     await turns();
     mock.timers.tick(9999);
     await turns();

@@ -2,9 +2,10 @@
 // A pure function from Request to Response; it opens no socket.
 
 import type { Capacity } from "../capacity.ts";
+import { Deadlines } from "../deadline.ts";
 import { delegate, exchange, type ExchangeDeps } from "../exchange.ts";
 import type { Log } from "../ops/log.ts";
-import { type BodyLimits, readBody } from "./body.ts";
+import { readBody } from "./body.ts";
 import { MatrixError } from "./matrix_error.ts";
 import { parseDelegationRequest, parseSfuRequest, parseTokenRequest, type TokenRequest } from "./requests.ts";
 
@@ -33,8 +34,11 @@ interface Route {
   readonly handle: (request: Request) => Promise<Response>;
 }
 
-const JSON_BODY: BodyLimits = { maxBytes: 64 * 1024, timeoutMs: 10_000 };
-const WEBHOOK_BODY: BodyLimits = { maxBytes: 1024 * 1024, timeoutMs: 10_000 };
+const MAX_JSON_BYTES = 64 * 1024;
+const MAX_WEBHOOK_BYTES = 1024 * 1024;
+
+/** From the first byte of a request to its answer: the body, the homeserver, the SFU. */
+const DEADLINE_MS = 10_000;
 
 const CORS: Readonly<Record<string, string>> = {
   "access-control-allow-origin": "*",
@@ -46,6 +50,7 @@ const CORS: Readonly<Record<string, string>> = {
 
 /** Builds the front. */
 export function createApp(deps: AppDeps): App {
+  const deadlines = new Deadlines(DEADLINE_MS);
   const delegation: Route = {
     path: "/delegate_delayed_leave",
     methods: ["POST"],
@@ -63,18 +68,20 @@ export function createApp(deps: AppDeps): App {
   async function answer<Wanted extends TokenRequest>(
     request: Request,
     parse: (body: Uint8Array) => Wanted,
-    work: (wanted: Wanted, deps: ExchangeDeps) => Promise<unknown>,
+    work: (wanted: Wanted, deps: ExchangeDeps, signal: AbortSignal) => Promise<unknown>,
   ): Promise<Response> {
     if (deps.isDraining()) throw new MatrixError(503, "M_UNKNOWN", "The service is shutting down");
-    const wanted = parse(await readBody(request, JSON_BODY));
-    const server = wanted.openIdToken.matrixServerName;
-    return json(200, await deps.capacity.run(server, () => work(wanted, deps.exchange)));
+    return await deadlines.run(async (signal) => {
+      const wanted = parse(await readBody(request, MAX_JSON_BYTES, signal));
+      const server = wanted.openIdToken.matrixServerName;
+      return json(200, await deps.capacity.run(server, () => work(wanted, deps.exchange, signal)));
+    });
   }
 
   // LiveKit holds back a room's events while one is unanswered, and operators probe the route without a signature:
   // always 200, before anything else happens. Reading the body first keeps the connection usable.
   async function takeWebhook(request: Request): Promise<Response> {
-    const body = await readBody(request, WEBHOOK_BODY).catch(() => null);
+    const body = await deadlines.run((signal) => readBody(request, MAX_WEBHOOK_BYTES, signal)).catch(() => null);
     const authorization = request.headers.get("authorization") ?? "";
     if (body !== null && request.method === "POST") setTimeout(() => deps.onWebhook(body, authorization), 0);
     return empty();
