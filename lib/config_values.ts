@@ -88,8 +88,9 @@ export function parseBoolean(env: Environment, name: string, problems: Problems,
 /** The list of full-access servers; `*` counts only when it stands alone. */
 export function parseHomeservers(env: Environment, name: string, problems: Problems): "*" | ReadonlySet<string> {
   const entries = splitList(env.get(name) ?? "*");
-  if (entries.length === 0 || (entries.length === 1 && entries[0] === "*")) {
-    const found = env.get(name) === undefined ? "is not set" : entries.length === 0 ? "names no server" : 'is "*"';
+  if (entries.length === 0) problems.warn(`${name} names no server: nobody has full access, so no room can be created`);
+  if (entries.length === 1 && entries[0] === "*") {
+    const found = env.get(name) === undefined ? "is not set" : 'is "*"';
     problems.warn(
       `${name} ${found}: users of every homeserver may create rooms here. List your own servers, separated by commas`,
     );

@@ -1,7 +1,6 @@
 // Builds one service out of its parts, listens, and drains. The only place where production parts are chosen.
 
 import { setTimeout as sleepFor } from "node:timers/promises";
-import { ANY_ADDRESS, type Bind } from "./bind.ts";
 import { Capacity } from "./capacity.ts";
 import type { Config } from "./config.ts";
 import { createApp } from "./http/app.ts";
@@ -18,6 +17,7 @@ import { DelayedEvents } from "./matrix/delayed_events.ts";
 import { FederationClient } from "./matrix/federation_client.ts";
 import { OpenIdVerifier } from "./matrix/openid.ts";
 import { ServerDiscovery } from "./matrix/server_discovery.ts";
+import { listen } from "./listen.ts";
 import { AddressGuard } from "./net/address_guard.ts";
 import { type Connectors, type HostResolver, OutboundClient } from "./net/client.ts";
 import { resolveSrv, type SrvResolver } from "./net/srv.ts";
@@ -134,7 +134,7 @@ export async function startService(config: Config, deps: ServiceDeps): Promise<S
     isDraining: () => isDraining,
   });
 
-  const server = listen(config.bind, app);
+  const server = await listen(config.bind, app);
   return {
     address: server.addr,
     async drain() {
@@ -145,31 +145,4 @@ export async function startService(config: Config, deps: ServiceDeps): Promise<S
       outbound.close();
     },
   };
-}
-
-function listen(bind: Bind, handler: (request: Request) => Promise<Response>): Deno.HttpServer<Deno.Addr> {
-  const onListen = () => {}; // the service announces itself
-  if (bind.transport === "unix") {
-    removeStaleSocket(bind.path);
-    const server = Deno.serve({ path: bind.path, onListen }, handler);
-    Deno.chmodSync(bind.path, 0o660);
-    return server;
-  }
-  const { hostname, port } = bind;
-  try {
-    return Deno.serve({ hostname, port, onListen }, handler);
-  } catch (error) {
-    // A host without IPv6 has no "::" to listen on.
-    if (hostname !== ANY_ADDRESS || error instanceof Deno.errors.AddrInUse) throw error;
-    return Deno.serve({ hostname: "0.0.0.0", port, onListen }, handler);
-  }
-}
-
-// A socket file outlives a crash, and nothing can listen where it lies. Anything else at that path is not ours.
-function removeStaleSocket(path: string): void {
-  try {
-    if (Deno.lstatSync(path).isSocket) Deno.removeSync(path);
-  } catch (error) {
-    if (!(error instanceof Deno.errors.NotFound)) throw error;
-  }
 }

@@ -66,6 +66,17 @@ Deno.test("port 0 takes any free port and says which", async () => {
   assert.equal(await statusAt("127.0.0.1", Number(new URL(service.url).port)), 200);
 });
 
+Deno.test("a unix socket on which another service listens is not taken from it", async () => {
+  await using directory = new TemporaryDirectory();
+  const path = `${directory.path}/jwt.sock`;
+  const variables = { ...LEAST, LIVEKIT_JWT_BIND: `unix:${path}` };
+  await using _first = await ServiceProcess.start(variables);
+  await using second = ServiceProcess.spawn(variables);
+  assert.equal(await second.exitCode(), 1);
+  assert.match(second.output, /Cannot start: Another process listens on "unix:/);
+  assert.equal(await statusOverUnix(path), 200);
+});
+
 Deno.test("a unix socket has mode 0660, takes the place of a stale one, and is removed at the end", async () => {
   await using directory = new TemporaryDirectory();
   const path = `${directory.path}/jwt.sock`;
