@@ -9,7 +9,10 @@ const WARNED: readonly (readonly [changes: Readonly<Record<string, string | unde
     /^LIVEKIT_FULL_ACCESS_HOMESERVERS is not set: users of every homeserver/,
   ],
   [{ LIVEKIT_FULL_ACCESS_HOMESERVERS: "*" }, /^LIVEKIT_FULL_ACCESS_HOMESERVERS is "\*": users of every homeserver/],
-  [{ LIVEKIT_FULL_ACCESS_HOMESERVERS: " , " }, /^LIVEKIT_FULL_ACCESS_HOMESERVERS names no server: nobody has full access/],
+  [
+    { LIVEKIT_FULL_ACCESS_HOMESERVERS: " , " },
+    /^LIVEKIT_FULL_ACCESS_HOMESERVERS names no server: nobody has full access/,
+  ],
   [{ LIVEKIT_FULL_ACCESS_HOMESERVERS: "example.com *" }, /has "\*" beside other names: it is ignored/],
   [
     { LIVEKIT_FULL_ACCESS_HOMESERVERS: "https://example.com" },
