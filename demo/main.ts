@@ -1,24 +1,34 @@
-// `deno task demo`: the main job on loopback, with nothing to install and no environment. Plays a full exchange, a
-// restricted one and an impostor's, shows each step by step, then stays up for curl. `--once` ends after the exchanges,
-// with exit code 0 only if all came out right.
+// `deno task demo`: the main job on loopback, with nothing to install and no environment. Plays a full exchange, two
+// restricted ones and an impostor's, shows each step by step, then stays up with a page and for curl. `--once` ends after
+// the exchanges, with exit code 0 only if all came out right. LIVEKIT_URL, LIVEKIT_KEY and LIVEKIT_SECRET name a real
+// SFU, which the page then joins.
 
-import { castRole, play, type Scene } from "./scene.ts";
-import { buildStage, type Stage } from "./stage.ts";
+import { randomBytes } from "node:crypto";
+import { servePage } from "./page.ts";
+import { play, type Scene, tokenOf } from "./scene.ts";
+import { buildStage, realSfuOf, type Stage } from "./stage.ts";
+
+const MARKS = { done: "✓", refused: "✗", skipped: "·" };
+const COLOURS = { done: "color: green", refused: "color: red", skipped: "color: gray" };
+const TITLE_WIDTH = 33;
+const FACT_WIDTH = 20;
 
 const ROOM = "!demo:localhost";
 
-await using stage = await buildStage();
+await using stage = await setTheStage();
 console.log(`\nThe MatrixRTC Authorization Service, on loopback
 
-  service                 ${stage.serviceUrl}
-  own homeserver          ${stage.local.serverName} (full access)
-  somebody else's         ${stage.federated.serverName} (restricted access)
-  SFU stand-in            ${stage.sfu?.url}
+  service             ${stage.serviceUrl}
+  own homeserver      ${stage.local.serverName} (full access)
+  somebody else's     ${stage.federated.serverName} (restricted access)
+  ${stage.sfu === null ? "SFU           " : "SFU stand-in  "}      ${stage.sfuUrl}
 `);
 
+// On an SFU that outlives the demo, a name that nobody has used.
+const quietRoom = stage.sfu === null ? `!nobody-${randomBytes(4).toString("hex")}:localhost` : "!nobody:localhost";
 const local = await play("local", ROOM, stage);
 const federated = await play("federated", ROOM, stage);
-const alone = await play("federated", "!nobody-has-begun:localhost", stage);
+const alone = await play("federated", quietRoom, stage);
 const impostor = await play("impostor", ROOM, stage);
 tell("1. A user of the own homeserver begins a call", local);
 tell("2. A user of another homeserver joins it", federated);
@@ -28,31 +38,56 @@ tell("4. A homeserver that claims somebody else's user", impostor);
 const isRight = local.canJoin === true && federated.canJoin === true && alone.canJoin === false &&
   impostor.status === 401;
 console.log(isRight ? "All four came out right." : "Something came out wrong: see above.");
+if (alone.canJoin === true) {
+  console.log('The SFU makes rooms for anybody who joins: set "auto_create: false" there, or nobody is restricted.');
+}
 
 if (Deno.args.includes("--once")) Deno.exitCode = isRight ? 0 : 1;
 else await stayUp(stage);
 
-function tell(title: string, scene: Scene): void {
-  console.log(`%c${title}`, "font-weight: bold");
-  for (const step of scene.steps) {
-    const [first = "", ...rest] = step.detail.split("\n");
-    console.log(`  ${step.title.padEnd(33)} ${first}`);
-    for (const line of rest) console.log(`  ${" ".repeat(33)} ${line}`);
+async function setTheStage(): Promise<Stage> {
+  try {
+    return await buildStage(realSfuOf((name) => Deno.env.get(name)));
+  } catch (error) {
+    console.error(error instanceof Error ? error.message : error);
+    Deno.exit(1);
   }
-  console.log();
+}
+
+function tell(title: string, { steps, verdict, grantFacts }: Scene): void {
+  console.log(`%c${title}`, "font-weight: bold");
+  const facts = grantFacts.map(([name, value]) => `${name.padEnd(FACT_WIDTH)} ${value}`);
+  for (const { title, kind, state, lines } of steps) {
+    const [first = "", ...rest] = kind === "answer" ? [...lines, ...facts] : lines;
+    console.log(
+      `  %c${kind === "log" ? "·" : MARKS[state]}%c ${title.padEnd(TITLE_WIDTH)} ${first}`,
+      COLOURS[kind === "log" ? "skipped" : state],
+      "",
+    );
+    for (const line of rest) console.log(`    ${" ".repeat(TITLE_WIDTH)} ${line}`);
+  }
+  console.log(`  → ${verdict.text}\n`);
 }
 
 async function stayUp(stage: Stage): Promise<void> {
-  const { token } = castRole("local", stage);
-  const body = JSON.stringify({ room: "!curl:localhost", openid_token: token, device_id: "CURL" });
-  console.log(`
-The service stays up. Try (the token is good for an hour):
+  await using page = servePage(stage);
+  const body = JSON.stringify({ room: "!curl:localhost", openid_token: tokenOf("local", stage), device_id: "CURL" });
+  console.log(
+    `
+The service stays up. The same with a mouse or a keyboard, user and room as you like:
+
+  %c${page.url}%c
+
+Or try (the token is good for an hour):
 
   curl -s ${stage.serviceUrl}/sfu/get -d '${body}'
   curl -s ${stage.serviceUrl}/sfu/get -d '{}'
   curl -si ${stage.serviceUrl}/healthz
 
-Ctrl+C ends it.`);
+Ctrl+C ends it.`,
+    "font-weight: bold",
+    "",
+  );
   const { promise, resolve } = Promise.withResolvers<void>();
   for (const signal of ["SIGINT", "SIGTERM"] as const) Deno.addSignalListener(signal, resolve);
   await promise;

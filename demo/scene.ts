@@ -1,128 +1,152 @@
-// One exchange, played on the stage and told step by step: what was asked, who was asked, what was decided, what came
-// out. The terminal and the page show the same steps.
+// One exchange, played on the stage: what a client asks, what comes back, and what the SFU then says to the token.
 
 import * as v from "valibot";
-import type { OpenIdToken } from "./homeserver.ts";
+import { LEGACY_SLOT, roomAlias } from "../lib/livekit/identity.ts";
+import { type Grant, grantFacts, readGrant } from "./grant.ts";
+import type { DevelopmentHomeserver, OpenIdToken } from "./homeserver.ts";
+import {
+  type JoinOutcome,
+  type Role,
+  type RoomFate,
+  type SceneFacts,
+  type SceneStep,
+  stepsOf,
+  type Verdict,
+  verdictOf,
+} from "./scene_steps.ts";
+import { type DevelopmentSfu, JoinRefused } from "./sfu.ts";
 import type { Stage } from "./stage.ts";
-
-/** Who asks: a user of the own homeserver, of another one, or of one that lies. */
-export const ROLES = ["local", "federated", "impostor"] as const;
-export type Role = typeof ROLES[number];
-
-/** One step, for people. */
-export interface SceneStep {
-  readonly title: string;
-  readonly detail: string;
-}
 
 /** What an exchange came to. */
 export interface Scene {
   readonly role: Role;
   readonly user: string;
   readonly room: string;
+  /** Of the service's answer. */
   readonly status: number;
+  readonly verdict: Verdict;
   /** What a client would read out of the token; null when there is none. */
   readonly grant: Grant | null;
-  /** What the SFU says to the token: may it join? null without one, or with an SFU that is not ours to ask. */
+  /** The grant in words: names and values. */
+  readonly grantFacts: readonly (readonly [name: string, value: string])[];
+  /** What the SFU says to the token: may it join? null without one, or when the SFU could not be asked. */
   readonly canJoin: boolean | null;
+  /** In the order of events. */
   readonly steps: readonly SceneStep[];
-  /** For joining an SFU that is not the stand-in. */
+  /** For joining a real SFU; null without a token, and with the stand-in. */
   readonly answer: { readonly url: string; readonly jwt: string } | null;
 }
-
-/** The payload of a LiveKit token, as far as it is shown. */
-export type Grant = v.InferOutput<typeof GrantPayload>;
 
 const Answer = v.union([
   v.object({ url: v.string(), jwt: v.string() }),
   v.object({ errcode: v.string(), error: v.string() }),
 ]);
-const GrantPayload = v.looseObject({ sub: v.string(), exp: v.number(), video: v.looseObject({ room: v.string() }) });
 
-/** The user of a role, and a fresh OpenID token of theirs. */
-export function castRole(role: Role, { local, federated }: Stage): { user: string; token: OpenIdToken } {
-  switch (role) {
-    case "local":
-      return { user: `@alice:${local.serverName}`, token: local.mintOpenIdToken("alice") };
-    case "federated":
-      return { user: `@bob:${federated.serverName}`, token: federated.mintOpenIdToken("bob") };
-    case "impostor":
-      return {
-        user: `@alice:${local.serverName}`,
-        token: federated.mintOpenIdTokenFor(`@alice:${local.serverName}`),
-      };
-  }
+const DEVICE_ID = "DEMODEVICE";
+const SFU_TIMEOUT_MS = 5000;
+
+/** The user that a role says to be. */
+export function userOf(role: Role, { local, federated }: Stage): string {
+  return role === "federated" ? `@bob:${federated.serverName}` : `@alice:${local.serverName}`;
 }
 
-/** Plays one exchange for a Matrix room. */
-export async function play(role: Role, room: string, stage: Stage): Promise<Scene> {
-  const { user, token } = castRole(role, stage);
-  stage.takeLog();
-  const created = stage.sfu?.callCount("CreateRoom") ?? 0;
+/** The homeserver that vouches for a role's user. */
+export function homeserverOf(role: Role, { local, federated }: Stage): DevelopmentHomeserver {
+  return role === "local" ? local : federated;
+}
 
-  const request = { room, openid_token: token, device_id: "DEMODEVICE" };
+/** A fresh OpenID token of a role's user. */
+export function tokenOf(role: Role, stage: Stage): OpenIdToken {
+  return homeserverOf(role, stage).mintOpenIdTokenFor(userOf(role, stage));
+}
+
+/**
+ * Plays one exchange for a Matrix room, one at a time: the log and the counts are then its own. With a token that the
+ * stand-in lets in, the user is in the room there afterwards.
+ */
+export async function play(role: Role, room: string, stage: Stage, deviceId: string = DEVICE_ID): Promise<Scene> {
+  const user = userOf(role, stage);
+  const homeserver = homeserverOf(role, stage);
+  const alias = roomAlias(room, LEGACY_SLOT);
+  stage.roomIds.set(alias, room);
+  stage.takeLog();
+  const askedBefore = homeserver.userInfoRequests;
+  const fate = watchRoom(alias, stage.sfu);
+
+  const request = { room, openid_token: tokenOf(role, stage), device_id: deviceId };
   const response = await fetch(`${stage.serviceUrl}/sfu/get`, { method: "POST", body: JSON.stringify(request) });
   const answer = v.parse(Answer, await response.json());
-  const grant = "jwt" in answer ? readGrant(answer.jwt) : null;
-  const canJoin = "jwt" in answer && stage.sfu !== null ? await mayJoin(stage.sfu.apiUrl, answer.jwt) : null;
 
-  const createdNow = (stage.sfu?.callCount("CreateRoom") ?? 0) > created;
+  const granted = "jwt" in answer ? answer : null;
+  const grant = granted === null ? null : readGrant(granted.jwt);
+  const roomFate = fate(response.status);
+  const join = granted === null ? null : await (stage.sfu === null ? askSfu(granted) : joinStandIn(stage.sfu, granted));
+  const facts: SceneFacts = {
+    role,
+    user,
+    room,
+    alias,
+    deviceId,
+    homeserver: { name: homeserver.serverName, wasAsked: homeserver.userInfoRequests > askedBefore },
+    status: response.status,
+    error: "errcode" in answer ? `${answer.errcode}: ${answer.error}` : null,
+    grant,
+    roomFate,
+    join,
+    log: stage.takeLog(),
+  };
   return {
     role,
     user,
     room,
     status: response.status,
+    verdict: verdictOf(facts),
     grant,
-    canJoin,
-    answer: "jwt" in answer ? answer : null,
-    steps: [
-      { title: "The client asks", detail: `POST /sfu/get ${JSON.stringify(withoutToken(request))}` },
-      { title: "The service asks the homeserver", detail: `GET …/openid/userinfo at ${token.matrix_server_name}` },
-      { title: "It decides", detail: decision(role, response.status) },
-      { title: "The room on the SFU", detail: roomStory(stage, grant, createdNow) },
-      {
-        title: `The answer: ${response.status}`,
-        detail: grant === null ? JSON.stringify(answer) : JSON.stringify(grant),
-      },
-      { title: "May it join?", detail: joinStory(grant, canJoin) },
-      { title: "The service's log", detail: stage.takeLog().join("\n") },
-    ],
+    grantFacts: grant === null ? [] : grantFacts(grant),
+    canJoin: join?.isLetIn ?? null,
+    steps: stepsOf(facts),
+    answer: stage.sfu === null ? granted : null,
   };
 }
 
-function decision(role: Role, status: number): string {
-  if (status !== 200) return "Not authorised: that homeserver cannot vouch for this user";
-  return role === "local"
-    ? "Full access: the homeserver is listed, its users may create rooms"
-    : "Restricted access: the homeserver is not listed, its users may join what exists";
+// Looks at the room now, and again when the service has answered with a status.
+function watchRoom(alias: string, sfu: DevelopmentSfu | null): (status: number) => RoomFate {
+  const sidBefore = sfu?.rooms.get(alias)?.sid;
+  const callsBefore = sfu?.callCount("CreateRoom");
+  return (status) => {
+    if (sfu !== null) {
+      const sid = sfu.rooms.get(alias)?.sid;
+      const wasCalled = sfu.callCount("CreateRoom") !== callsBefore;
+      if (sid !== sidBefore) return "created";
+      if (wasCalled && sid !== undefined) return "found";
+      if (status === 200) return sid === undefined ? "absent" : "exists";
+      return wasCalled ? "failed" : "untouched";
+    }
+    if (status === 200) return "unseen";
+    return status < 500 ? "untouched" : "failed";
+  };
 }
 
-function roomStory(stage: Stage, grant: Grant | null, createdNow: boolean): string {
-  if (grant === null) return "Not touched";
-  if (stage.sfu === null) return `${grant.video.room} on ${new URL(grant.video.room, "http://sfu").pathname.slice(1)}`;
-  if (createdNow) return `Created (or found): ${grant.video.room}`;
-  return stage.sfu.rooms.get(grant.video.room) === null ? "Does not exist, and was not created" : "Exists already";
+async function joinStandIn(sfu: DevelopmentSfu, { jwt }: { jwt: string }): Promise<JoinOutcome> {
+  try {
+    const { sid } = await sfu.join(jwt);
+    return { isLetIn: true, text: `session ${sid}` };
+  } catch (error) {
+    if (!(error instanceof JoinRefused)) throw error;
+    return { isLetIn: false, text: error.message };
+  }
 }
 
-function joinStory(grant: Grant | null, canJoin: boolean | null): string {
-  if (grant === null) return "There is no token";
-  if (canJoin === null) return "Ask the SFU";
-  return canJoin
-    ? "Yes: the SFU lets this token into the room"
-    : "No: the SFU has no such room, until a local user begins";
-}
-
-async function mayJoin(apiUrl: string, jwt: string): Promise<boolean> {
-  const response = await fetch(`${apiUrl}/rtc/validate?access_token=${jwt}`);
-  await response.body?.cancel();
-  return response.ok;
-}
-
-// Exactly as clients do it: `atob`, not base64url.
-function readGrant(jwt: string): Grant {
-  return v.parse(GrantPayload, JSON.parse(atob(jwt.split(".")[1] ?? "")));
-}
-
-function withoutToken(request: { openid_token: OpenIdToken }): unknown {
-  return { ...request, openid_token: { ...request.openid_token, access_token: "…" } };
+// The question that LiveKit's own client asks over HTTP.
+async function askSfu({ url, jwt }: { url: string; jwt: string }): Promise<JoinOutcome> {
+  try {
+    const validate = new URL(`${url.replace(/^ws/, "http").replace(/\/$/, "")}/rtc/validate`);
+    validate.searchParams.set("access_token", jwt);
+    const response = await fetch(validate, { signal: AbortSignal.timeout(SFU_TIMEOUT_MS) });
+    const text = (await response.text()).replaceAll(jwt, "[token]").trim();
+    return response.ok ? { isLetIn: true, text: `GET /rtc/validate: ${text}` } : { isLetIn: false, text };
+  } catch (error) {
+    const cause = error instanceof Error ? error.message : String(error);
+    return { isLetIn: null, text: `the SFU cannot be asked: ${cause.replaceAll(jwt, "[token]")}` };
+  }
 }

@@ -24,13 +24,35 @@ export interface Stage extends AsyncDisposable {
   readonly federated: DevelopmentHomeserver;
   /** null when a real SFU takes its place. */
   readonly sfu: DevelopmentSfu | null;
+  /** What clients connect to. */
+  readonly sfuUrl: string;
   /** Base URL of the service. */
   readonly serviceUrl: string;
+  /** The Matrix rooms that were asked for, by their names on the SFU. */
+  readonly roomIds: Map<string, string>;
   /** The service's log since the last call. */
   takeLog(): string[];
 }
 
 const CA_FILE = "development-ca.pem";
+const REAL_SFU_VARIABLES = ["LIVEKIT_URL", "LIVEKIT_KEY", "LIVEKIT_SECRET"] as const;
+
+/**
+ * The SFU that the environment names; null when it names none.
+ *
+ * @throws When only some of the variables are set.
+ */
+export function realSfuOf(env: (name: string) => string | undefined): RealSfu | null {
+  const [url, apiKey, apiSecret] = REAL_SFU_VARIABLES.map((name) => env(name) || undefined);
+  if (url !== undefined && apiKey !== undefined && apiSecret !== undefined) return { url, apiKey, apiSecret };
+  const missing = REAL_SFU_VARIABLES.filter((name) => !env(name));
+  if (missing.length === REAL_SFU_VARIABLES.length) return null;
+  throw new Error(
+    `Set ${missing.join(" and ")} too to use the SFU of the environment, or unset all of ${
+      REAL_SFU_VARIABLES.join(", ")
+    } to use the stand-in`,
+  );
+}
 
 /** Builds the stage. */
 export async function buildStage(realSfu: RealSfu | null = null, port = 0): Promise<Stage> {
@@ -41,7 +63,7 @@ export async function buildStage(realSfu: RealSfu | null = null, port = 0): Prom
   const sfu = realSfu === null ? await DevelopmentSfu.start() : null;
 
   const variables = {
-    LIVEKIT_URL: realSfu?.url ?? sfu?.url,
+    LIVEKIT_URL: realSfu?.url ?? sfu?.url ?? "",
     LIVEKIT_KEY: realSfu?.apiKey ?? sfu?.apiKey,
     LIVEKIT_SECRET: realSfu?.apiSecret ?? sfu?.apiSecret,
     LIVEKIT_FULL_ACCESS_HOMESERVERS: local.serverName,
@@ -60,7 +82,9 @@ export async function buildStage(realSfu: RealSfu | null = null, port = 0): Prom
     local,
     federated,
     sfu,
+    sfuUrl: variables.LIVEKIT_URL,
     serviceUrl: urlOf(service),
+    roomIds: new Map(),
     takeLog: () => lines.splice(0),
     async [Symbol.asyncDispose]() {
       await service.drain();
