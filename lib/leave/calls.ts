@@ -5,9 +5,10 @@ import { withDeadline } from "../deadline.ts";
 import type { DelayedEvents } from "../matrix/delayed_events.ts";
 import type { Log } from "../ops/log.ts";
 import { Rarely } from "../ops/rarely.ts";
+import type { ActionOutcome, RefusalReason } from "./events.ts";
 import { describeJob, type Job } from "./job.ts";
-import { type ActionOutcome, deadlineOf } from "./machine.ts";
 import { type Allowance, Pacer } from "./pacing.ts";
+import { deadlineOf } from "./schedule.ts";
 import type { LeaveStore } from "./store.ts";
 
 /** What the calls need from outside. */
@@ -26,13 +27,24 @@ export interface WantedCall {
   readonly job: Job;
   readonly action: "restart" | "send";
   readonly isWanted: () => boolean;
-  readonly done: (outcome: ActionOutcome) => void;
+  /** Asked when the call's turn has come, which may be long after it was added: whether it is still to be made. */
+  readonly confirm: () => Promise<boolean>;
+  /** @param askedAt When the request went out, ms of the monotonic clock. */
+  readonly done: (outcome: ActionOutcome, askedAt: number) => void;
 }
 
 const CALL_TIMEOUT_MS = 5000;
 // A call that outlives the lease could meet another replica's.
 const MIN_LEASE_MS = 300;
-const MAX_IDLE_PACERS = 1000;
+const MAX_PACERS = 1000;
+
+const ADVICE: Readonly<Record<RefusalReason, string>> = {
+  unauthorised: "the homeserver lets nobody but the event's owner manage it (Synapse before 1.143, or a proxy)",
+  forbidden: "the user is no longer in the room",
+  unsupported: "the homeserver, or the proxy before it, has no such route: pass /_matrix/client/unstable/" +
+    "org.matrix.msc4140 on to a process that serves it",
+  other: "the homeserver does not take the request",
+};
 
 /** Restarts and sends delayed events. */
 export class Calls {
@@ -47,14 +59,16 @@ export class Calls {
     this.#rarely = new Rarely(deps.monotonicNow);
   }
 
-  add({ job, action, isWanted, done }: WantedCall): void {
+  add({ job, action, isWanted, confirm, done }: WantedCall): void {
+    if (this.#isClosed) return;
+    let askedAt = this.#deps.monotonicNow();
     this.#pacer(job.homeserver).add({
       action,
       deadline: deadlineOf(job),
       isWanted,
-      done,
+      done: (outcome) => done(outcome, askedAt),
       run: () => {
-        const call = this.#act(job, action);
+        const call = this.#run(job, action, confirm, () => askedAt = this.#deps.monotonicNow());
         this.#underWay.add(call);
         return call.finally(() => this.#underWay.delete(call));
       },
@@ -68,11 +82,18 @@ export class Calls {
     await Promise.allSettled(this.#underWay);
   }
 
-  async #act(job: Job, action: "restart" | "send"): Promise<ActionOutcome> {
+  async #run(
+    job: Job,
+    action: "restart" | "send",
+    confirm: () => Promise<boolean>,
+    onAsk: () => void,
+  ): Promise<ActionOutcome> {
+    if (!await confirm()) return { kind: "held" };
     const leaseMs = this.#deps.store.leaseMs(job.room);
     if (leaseMs < MIN_LEASE_MS || this.#isClosed) return { kind: "held" };
     const call = (signal: AbortSignal) => this.#deps.delayedEvents.act(job.homeserver, job.delayId, action, signal);
     try {
+      onAsk();
       const { outcome, story } = await withDeadline(Math.min(CALL_TIMEOUT_MS, leaseMs), call);
       this.#tell(job, action, outcome, story);
       return outcome;
@@ -84,49 +105,54 @@ export class Calls {
   }
 
   #tell(job: Job, action: string, outcome: ActionOutcome, story: string): void {
+    const { log } = this.#deps;
     const fields = { action, outcome: outcome.kind, story, ...describeJob(job) };
-    switch (outcome.kind) {
-      case "refused":
-        return this.#rarely.once(
-          `${job.homeserver} ${story}`,
-          () =>
-            this.#deps.log.error(
-              "A homeserver does not let us manage a delayed event: the leave will come late",
-              fields,
-            ),
-        );
-      case "failed":
-      case "limited":
-        return this.#rarely.once(
-          `${job.homeserver} ${outcome.kind}`,
-          () => this.#deps.log.warning("A delayed event cannot be managed right now, trying on", fields),
-        );
-      default:
-        this.#deps.log.debug("Managed a delayed event", fields);
+    const rarely = (say: () => void) => this.#rarely.once(`${job.homeserver} ${outcome.kind} ${story}`, say);
+    if (outcome.kind === "refused" && outcome.why !== "forbidden") {
+      rarely(() =>
+        log.error("A homeserver does not let us manage delayed events: leaves come late", {
+          ...fields,
+          advice: ADVICE[outcome.why],
+        })
+      );
+    } else if (outcome.kind === "limited") {
+      this.#rarely.once(
+        `${job.homeserver} limited`,
+        () => log.info("A homeserver wants fewer delayed-event calls", fields),
+      );
+    } else if (outcome.kind === "failed") {
+      rarely(() => log.warning("A delayed event cannot be managed right now, trying on", fields));
+    } else {
+      log.debug("Managed a delayed event", fields);
     }
   }
 
   #pacer(homeserver: string): Pacer {
     let pacer = this.#pacers.get(homeserver);
     if (pacer === undefined) {
-      if (this.#pacers.size >= MAX_IDLE_PACERS) this.#dropIdlePacers();
+      if (this.#pacers.size >= MAX_PACERS) this.#dropAnIdlePacer();
       pacer = new Pacer(homeserver, { ...this.#deps, onOverload: (...figures) => this.#warnOfOverload(...figures) });
-      this.#pacers.set(homeserver, pacer);
     }
+    // The one used last is the last one to go.
+    this.#pacers.delete(homeserver);
+    this.#pacers.set(homeserver, pacer);
     return pacer;
   }
 
-  #dropIdlePacers(): void {
+  #dropAnIdlePacer(): void {
     for (const [homeserver, pacer] of this.#pacers) {
-      if (pacer.load === 0) this.#pacers.delete(homeserver);
+      if (pacer.load === 0) {
+        this.#pacers.delete(homeserver);
+        return;
+      }
     }
   }
 
   #warnOfOverload(homeserver: string, queued: number, perSecond: number): void {
     this.#rarely.once(`overload ${homeserver}`, () =>
       this.#deps.log.warning(
-        "A homeserver allows fewer delayed-event calls than its users' calls need: raise its rc_delayed_event_mgmt, or " +
-          "the clients' delay",
+        "A homeserver allows fewer delayed-event calls than its users' calls need, so that some leaves come early or " +
+          "late: raise its rc_delayed_event_mgmt, or the clients' delay",
         { homeserver, queued, per_second: Math.round(perSecond * 10) / 10 },
       ));
   }

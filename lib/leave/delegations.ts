@@ -9,6 +9,8 @@ import { byteLength, serverOf, type UserId } from "../matrix/server_name.ts";
 import { FlightCache } from "../flight_cache.ts";
 import type { Log } from "../ops/log.ts";
 import { Rarely } from "../ops/rarely.ts";
+import type { Delegation } from "./job.ts";
+import { JobCaps, type JobCapsDeps } from "./job_caps.ts";
 import type { LeaveManager } from "./manager.ts";
 
 /** Where a request came in: the same refusal reads differently there, since clients act on it (contract of 0.6.0). */
@@ -30,18 +32,19 @@ export interface DelegationWish {
 /** What the checks need from outside. */
 export interface DelegationsDeps {
   /** null = delegation is switched off. */
-  readonly manager: Pick<LeaveManager, "accept" | "countOf"> | null;
+  readonly manager: Pick<LeaveManager, "accept"> & JobCapsDeps["manager"] | null;
   readonly discovery: Pick<ClientDiscovery, "find">;
   readonly delayedEvents: Pick<DelayedEvents, "supports">;
   /** Whether users of other homeservers may delegate too. */
   readonly allowsRestricted: boolean;
+  /** Whether the operator named a homeserver. */
+  readonly isListed: JobCapsDeps["isListed"];
   readonly monotonicNow: () => number;
   readonly log: Log;
 }
 
-// One homeserver that is not ours must not fill the store.
-const MAX_RESTRICTED_JOBS_PER_HOMESERVER = 1000;
 const SUPPORT_TTL_MS = 60 * 60_000;
+const UNKNOWN_SUPPORT_TTL_MS = 60_000;
 const SUPPORT_TIMEOUT_MS = 5000;
 const CACHED_SERVERS = 1000;
 
@@ -50,9 +53,11 @@ export class Delegations {
   readonly #deps: DelegationsDeps;
   readonly #support: FlightCache<boolean | "unknown">;
   readonly #rarely: Rarely;
+  readonly #caps: JobCaps | null;
 
   constructor(deps: DelegationsDeps) {
     this.#deps = deps;
+    this.#caps = deps.manager === null ? null : new JobCaps({ ...deps, manager: deps.manager });
     this.#support = new FlightCache({ capacity: CACHED_SERVERS, monotonicNow: deps.monotonicNow });
     this.#rarely = new Rarely(deps.monotonicNow);
   }
@@ -66,12 +71,16 @@ export class Delegations {
   async prepare(wish: DelegationWish, signal: AbortSignal): Promise<() => Promise<void>> {
     const { manager, discovery, allowsRestricted } = this.#deps;
     // A client that is told M_BAD_JSON asks again without the delay fields, and keeps its own timer.
-    if (manager === null) throw badJson("Delegation of delayed events is switched off");
-    if (wish.access === "restricted" && !allowsRestricted) throw restricted(wish.refusal);
-    const homeserver = serverOf(wish.user);
-    if (wish.access === "restricted" && manager.countOf(homeserver) >= MAX_RESTRICTED_JOBS_PER_HOMESERVER) {
-      throw restricted(wish.refusal);
-    }
+    if (manager === null || this.#caps === null) throw badJson("Delegation of delayed events is switched off");
+    if (wish.access === "restricted" && !allowsRestricted) throw refused(RESTRICTED, wish.refusal);
+    const caps = this.#caps;
+    const delegation = delegationOf(wish);
+    const { homeserver } = delegation;
+    const assertRoom = () => {
+      const reason = caps.refusal(wish.user, delegation);
+      if (reason !== null) throw refused(reason, wish.refusal);
+    };
+    assertRoom();
     const found = await within(discovery.find(homeserver), signal).catch(() => null);
     if (found === null || found.outcome === "not-found") {
       const story = found === null ? ["no answer in time"] : found.story;
@@ -83,10 +92,10 @@ export class Delegations {
       throw badJson("Unable to resolve client-server API");
     }
     void this.#warnIfUnsupported(wish.user);
-    const { delayId, delayMs, room, identity, alsoWatched } = wish;
-    // LiveKit knows nobody by an identity over its limit.
-    const watched = new Set(byteLength(alsoWatched) <= MAX_IDENTITY_BYTES ? [identity, alsoWatched] : [identity]);
-    return () => manager.accept({ room, identity, watched: [...watched], homeserver, delayId, delayMs });
+    return async () => {
+      assertRoom(); // again: others may have come first
+      await caps.during(wish.user, () => manager.accept(delegation));
+    };
   }
 
   async #warnIfUnsupported(user: UserId): Promise<void> {
@@ -95,7 +104,9 @@ export class Delegations {
     const supports = await this.#support.getOrLoad(homeserver, async () => {
       const ask = (signal: AbortSignal) => this.#deps.delayedEvents.supports(homeserver, signal);
       const answer = await withDeadline(SUPPORT_TIMEOUT_MS, ask).catch(() => null);
-      return { value: answer ?? "unknown", ttlMs: SUPPORT_TTL_MS };
+      return answer === null
+        ? { value: "unknown", ttlMs: UNKNOWN_SUPPORT_TTL_MS }
+        : { value: answer, ttlMs: SUPPORT_TTL_MS };
     });
     if (supports !== false) return;
     this.#rarely.once(`support ${homeserver}`, () =>
@@ -106,8 +117,15 @@ export class Delegations {
   }
 }
 
-function restricted(refusal: Refusal): MatrixError {
-  const message = "Delegation of delayed events is only supported for full access users";
+const RESTRICTED = "Delegation of delayed events is only supported for full access users";
+
+function delegationOf({ user, delayId, delayMs, room, identity, alsoWatched }: DelegationWish): Delegation {
+  // LiveKit knows nobody by an identity over its limit.
+  const watched = new Set(byteLength(alsoWatched) <= MAX_IDENTITY_BYTES ? [identity, alsoWatched] : [identity]);
+  return { room, identity, watched: [...watched], homeserver: serverOf(user), delayId, delayMs };
+}
+
+function refused(message: string, refusal: Refusal): MatrixError {
   return refusal === "at a token route" ? badJson(message) : new MatrixError(403, "M_FORBIDDEN", message);
 }
 

@@ -14,12 +14,16 @@ export interface InboxDeps {
 
 // The sweep makes good what is dropped here.
 const MAX_WAITING = 5000;
+// Anybody may post anything: it must not fill the memory before it is found to be junk.
+const MAX_WAITING_BYTES = 32 * 1024 * 1024;
 
 /** Takes webhooks in. */
 export class Inbox {
   readonly #deps: InboxDeps;
   #tail: Promise<void> = Promise.resolve();
   #waiting = 0;
+  #waitingBytes = 0;
+  #isDropping = false;
 
   constructor(deps: InboxDeps) {
     this.#deps = deps;
@@ -27,14 +31,28 @@ export class Inbox {
 
   /** Puts a webhook at the end of the queue. Never throws. */
   put(body: Uint8Array, authorization: string): void {
-    if (this.#waiting >= MAX_WAITING) return;
+    if (this.#waiting >= MAX_WAITING || this.#waitingBytes + body.length > MAX_WAITING_BYTES) return this.#drop();
     this.#waiting++;
-    this.#tail = this.#tail.then(() => this.#take(body, authorization)).finally(() => this.#waiting--);
+    this.#waitingBytes += body.length;
+    this.#tail = this.#tail.then(() => this.#take(body, authorization)).finally(() => {
+      this.#waiting--;
+      this.#waitingBytes -= body.length;
+      if (this.#waiting === 0) this.#isDropping = false;
+    });
   }
 
   /** Resolves when all that was put in so far is taken in. */
   async settle(): Promise<void> {
     await this.#tail;
+  }
+
+  // Said once, until the queue was empty again.
+  #drop(): void {
+    if (this.#isDropping) return;
+    this.#isDropping = true;
+    this.#deps.log.warning("Webhooks come faster than they can be taken in: some are dropped", {
+      waiting: this.#waiting,
+    });
   }
 
   async #take(body: Uint8Array, authorization: string): Promise<void> {

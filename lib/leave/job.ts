@@ -30,6 +30,15 @@ export interface Delegation extends JobKey {
  */
 export type JobState = "waiting" | "connected" | "leaving";
 
+/** Failures in a row. */
+export interface Failures {
+  readonly looks: number;
+  readonly calls: number;
+}
+
+/** All well: one object for all jobs. */
+export const NO_FAILURES: Failures = { looks: 0, calls: 0 };
+
 /** A job. All times are ms of the monotonic clock; the store translates them to wall time and back. */
 export interface Job extends Delegation {
   readonly state: JobState;
@@ -46,8 +55,8 @@ export interface Job extends Delegation {
   readonly hint: "none" | "left" | "aborted";
   /** The first of two looks that found nobody; null = none did. */
   readonly absentSince: number | null;
-  /** Failures in a row, for back-off. */
-  readonly failures: number;
+  /** Looks without a find and calls without success, in a row: for back-off. */
+  readonly failures: Failures;
   /** When to look next; Infinity = only when something happens. */
   readonly lookAt: number;
   /** When to restart (connected) or send (leaving) next; Infinity = not by time. */

@@ -2,10 +2,11 @@
 // after a gap. A bounded number goes on at once, whatever happens to all calls together.
 
 import { withDeadline } from "../deadline.ts";
-import type { RoomAlias } from "../livekit/identity.ts";
-import type { RoomService } from "../livekit/room_service.ts";
+import type { Identity, RoomAlias } from "../livekit/identity.ts";
+import type { Presence, RoomService } from "../livekit/room_service.ts";
+import type { JobEvent } from "./events.ts";
+import { Fifo } from "./fifo.ts";
 import type { Job } from "./job.ts";
-import type { JobEvent } from "./machine.ts";
 
 /** What a look found. */
 export type LookEvent = Extract<JobEvent, { type: "present" | "absent" | "unknown" }>;
@@ -13,6 +14,8 @@ export type LookEvent = Extract<JobEvent, { type: "present" | "absent" | "unknow
 /** What the looks need from outside. */
 export interface LooksDeps {
   readonly sfu: Pick<RoomService, "getParticipant" | "listParticipants">;
+  /** Whether a webhook told the end of this very session: the SFU may show it a little longer. */
+  readonly isOver: (room: RoomAlias, identity: Identity, sid: string) => boolean;
 }
 
 const LOOK_TIMEOUT_MS = 5000;
@@ -21,8 +24,7 @@ const LOOKS_AT_ONCE = 32;
 /** Asks the SFU who is there. */
 export class Looks {
   readonly #deps: LooksDeps;
-  #queue: (() => Promise<void>)[] = [];
-  #next = 0;
+  readonly #queue = new Fifo<() => Promise<void>>();
   #underWay = 0;
 
   constructor(deps: LooksDeps) {
@@ -32,26 +34,59 @@ export class Looks {
   /** Looks for all identities of a job. Never rejects; waits for its turn. */
   participant({ room, watched }: Job): Promise<LookEvent> {
     return this.#inTurn(async () => {
-      const look = (signal: AbortSignal) =>
-        Promise.all(watched.map(async (identity) => {
-          return [identity, await this.#deps.sfu.getParticipant(room, identity, signal)] as const;
-        }));
-      const found = await withDeadline(LOOK_TIMEOUT_MS, look).catch(() => []);
-      const present = found.flatMap(([identity, result]) =>
+      const found = await Promise.all(watched.map(async (identity) => {
+        return [identity, await this.#presence(room, identity)] as const;
+      }));
+      const sessions = found.flatMap(([identity, result]) =>
         result.outcome === "present" ? [[identity, result.sid] as const] : []
       );
-      if (present.length > 0) return { type: "present", sessions: Object.fromEntries(present) };
-      const isCertain = found.length > 0 && found.every(([, result]) => result.outcome === "absent");
-      return { type: isCertain ? "absent" : "unknown" };
+      if (sessions.length > 0) return { type: "present", sessions: Object.fromEntries(sessions) };
+      return { type: found.every(([, { outcome }]) => outcome === "absent") ? "absent" : "unknown" };
     });
   }
 
-  /** Everybody in a room; null when the SFU did not say. Never rejects; waits for its turn. */
-  room(room: RoomAlias): Promise<ReadonlyMap<string, string> | null> {
+  /**
+   * Everybody in a room; null when the SFU did not say. Never rejects; waits for its turn.
+   *
+   * @param onAsk Called when the turn has come: what happens from then on, the answer may not know.
+   */
+  room(room: RoomAlias, onAsk: () => void): Promise<ReadonlyMap<string, string> | null> {
     return this.#inTurn(() => {
+      onAsk();
       const list = (signal: AbortSignal) => this.#deps.sfu.listParticipants(room, signal);
       return withDeadline(LOOK_TIMEOUT_MS, list).catch(() => null);
     });
+  }
+
+  /** What a room's list says about a job. */
+  read(job: Job, present: ReadonlyMap<string, string> | null): LookEvent {
+    if (present === null) return { type: "unknown" };
+    const sessions = job.watched.flatMap((identity) => {
+      const sid = present.get(identity);
+      return sid === undefined || this.#deps.isOver(job.room, identity, sid) ? [] : [[identity, sid] as const];
+    });
+    return sessions.length > 0 ? { type: "present", sessions: Object.fromEntries(sessions) } : { type: "absent" };
+  }
+
+  /** What an earlier look found, without the sessions that ended since. */
+  withoutEnded(job: Job, found: LookEvent): LookEvent {
+    if (found.type !== "present") return found;
+    const left = Object.entries(found.sessions).filter(([identity, sid]) =>
+      !this.#deps.isOver(job.room, identity as Identity, sid)
+    );
+    return left.length > 0 ? { type: "present", sessions: Object.fromEntries(left) } : { type: "unknown" };
+  }
+
+  // Each identity has its own deadline: an answer that is there counts, whatever becomes of the others.
+  async #presence(room: RoomAlias, identity: Identity): Promise<Presence> {
+    try {
+      const look = (signal: AbortSignal) => this.#deps.sfu.getParticipant(room, identity, signal);
+      const found = await withDeadline(LOOK_TIMEOUT_MS, look);
+      const isOver = found.outcome === "present" && this.#deps.isOver(room, identity, found.sid);
+      return isOver ? { outcome: "absent" } : found;
+    } catch (error) {
+      return { outcome: "unknown", cause: error instanceof Error ? error.message : String(error) };
+    }
   }
 
   #inTurn<T>(look: () => Promise<T>): Promise<T> {
@@ -63,29 +98,13 @@ export class Looks {
 
   #pump(): void {
     while (this.#underWay < LOOKS_AT_ONCE) {
-      const look = this.#queue[this.#next];
-      if (look === undefined) break;
-      this.#next++;
+      const look = this.#queue.shift();
+      if (look === undefined) return;
       this.#underWay++;
       void look().finally(() => {
         this.#underWay--;
         this.#pump();
       });
     }
-    // Shifting a long array one by one would cost its length each time.
-    if (this.#next > this.#queue.length / 2) {
-      this.#queue = this.#queue.slice(this.#next);
-      this.#next = 0;
-    }
   }
-}
-
-/** What a room's list says about a job. */
-export function readList(job: Job, present: ReadonlyMap<string, string> | null): LookEvent {
-  if (present === null) return { type: "unknown" };
-  const sessions = job.watched.flatMap((identity) => {
-    const sid = present.get(identity);
-    return sid === undefined ? [] : [[identity, sid] as const];
-  });
-  return sessions.length > 0 ? { type: "present", sessions: Object.fromEntries(sessions) } : { type: "absent" };
 }

@@ -1,72 +1,20 @@
 // The delegated leave as a pure machine: (job, event, now) → what becomes of the job, and what to do about it.
 // Every rule about ghosts stands here; timers, HTTP and storage stand elsewhere.
 
-import type { Delegation, Job, JobEnd, JobState } from "./job.ts";
+import { answeredConnected, answeredLeaving } from "./answers.ts";
+import { type Effect, isReconnect, type JobEvent, type Running, type Step } from "./events.ts";
+import { type Delegation, type Job, type JobState, NO_FAILURES } from "./job.ts";
+import { ABSENCE_LOOK_INTERVAL_MS, ABSENCE_MS, giveUpAt, lookPause, MAX_WAIT_MS, SHORT_WAIT_MS } from "./schedule.ts";
 
-/** What a request to the homeserver came to (MSC4140, as homeservers serve it). */
-export type ActionOutcome =
-  /** 200. */
-  | { readonly kind: "done" }
-  /** 404 M_NOT_FOUND, 409: the event was sent, cancelled, or finished otherwise. */
-  | { readonly kind: "gone" }
-  /** 403, 401, 404 M_UNRECOGNIZED: never. */
-  | { readonly kind: "refused" }
-  /** 429: not now, but after this many ms. */
-  | { readonly kind: "limited"; readonly retryAfterMs: number }
-  /** 5xx, time-out, no connection: unknown. */
-  | { readonly kind: "failed" }
-  /** Not asked: another replica may be at work on the room. */
-  | { readonly kind: "held" };
+export type { ActionOutcome, Effect, JobEvent, Running, Step } from "./events.ts";
 
-/** What can happen to a job. */
-export type JobEvent =
-  | { readonly type: "joined"; readonly identity: string; readonly sid: string }
-  | { readonly type: "left"; readonly identity: string; readonly sid: string; readonly reason: string }
-  | { readonly type: "aborted"; readonly identity: string; readonly sid: string; readonly reason: string }
-  /** A look at the SFU found these sessions of the watched identities: at least one. */
-  | { readonly type: "present"; readonly sessions: Readonly<Record<string, string>> }
-  /** A look found none of the watched identities. */
-  | { readonly type: "absent" }
-  /** A look got no answer: not the same as absent. */
-  | { readonly type: "unknown" }
-  | { readonly type: "answered"; readonly action: "restart" | "send"; readonly outcome: ActionOutcome }
-  /** `lookAt` or `actAt` has come. */
-  | { readonly type: "due" };
-
-/** What the manager does next. `look` asks for all watched identities. */
-export type Effect = "look" | "restart" | "send";
-
-/** The job as it goes on, and what to do. */
-export interface Running {
-  readonly job: Job;
-  readonly effects: readonly Effect[];
-}
-
-/** What becomes of a job: it goes on, or ends. */
-export type Step = Running | { readonly end: JobEnd };
-
-const SECOND_MS = 1000;
-const MINUTE_MS = 60 * SECOND_MS;
-const HOUR_MS = 60 * MINUTE_MS;
-
-/** Longest wait for a first connection. */
-export const MAX_WAIT_MS = HOUR_MS;
-/** Wait for a new connection after one broke off or had already left. */
-export const SHORT_WAIT_MS = MINUTE_MS;
-/** Two looks without a webhook must be this far apart: clients reconnect to a restarted SFU. */
-export const ABSENCE_MS = MINUTE_MS;
-/** A job is given up this long after the homeserver's own timer must have fired. */
-export const GIVE_UP_AFTER_MS = HOUR_MS;
-
-const HELD_PAUSE_MS = SECOND_MS;
-const RESTART_SHARE = 0.8;
-const MIN_RESTART_INTERVAL_MS = SECOND_MS;
-// The event's real delay may be shorter than the client says: a homeserver has its own maximum.
-const MAX_RESTART_INTERVAL_MS = 5 * MINUTE_MS;
-
-// LiveKit's reasons for a leave after which the participant is still there, in a new session.
-const STILL_THERE = new Set(["DUPLICATE_IDENTITY", "MIGRATION"]);
 const INTENTIONAL = "CLIENT_INITIATED";
+
+// A leave webhook stands for a look that can't be had: so many in a row came to nothing.
+const LOOKS_BEFORE_WEBHOOK_ALONE = 3;
+
+// A client that hands one event over under ever new identities must not make us watch them all.
+const MAX_WATCHED = 4;
 
 type Handler<Type extends JobEvent["type"]> = (
   job: Job,
@@ -87,58 +35,50 @@ const TRANSITIONS: Table = {
       if (job.hint === "left" || now >= job.waitUntil) return leave(job);
       return lookAgain(job, now, random);
     },
-    unknown: (job, _, now, random) => {
-      if (now >= giveUpAt(job)) return { end: "expired" };
-      return lookAgain(job, now, random);
-    },
+    unknown: (job, _, now, random) => now >= giveUpAt(job) ? { end: "expired" } : lookAgain(job, now, random),
     answered: stay,
-    due: (job, _, now) => lookOnce(job, now),
+    due: (job, _, now) => ({ job: quiet(job, now), effects: ["look"] }),
   },
   connected: {
     joined: connect,
     left: lookAfterLeave,
     aborted: lookAfterLeave,
-    present: (job, { sessions }) => ({
-      job: { ...job, sessions, hint: "none", absentSince: null, lookAt: Infinity },
-      effects: [],
-    }),
+    present: (job, { sessions }) => seen({ ...job, sessions }),
     absent: (job, _, now) => {
       if (job.hint === "left") return leave(job);
-      if (job.absentSince === null) {
-        return { job: { ...job, hint: "none", absentSince: now, lookAt: now + ABSENCE_MS }, effects: [] };
-      }
-      if (now - job.absentSince >= ABSENCE_MS) return leave(job);
-      return { job: { ...job, hint: "none", lookAt: job.absentSince + ABSENCE_MS }, effects: [] };
+      if (job.absentSince !== null && now - job.absentSince >= ABSENCE_MS) return leave(job);
+      const absentSince = job.absentSince ?? now;
+      const failures = { ...job.failures, looks: 0 };
+      const lookAt = Math.min(absentSince + ABSENCE_MS, now + ABSENCE_LOOK_INTERVAL_MS);
+      return { job: { ...job, absentSince, failures, lookAt }, effects: [] };
     },
     unknown: (job, _, now, random) => {
       // The webhook of the tracked session is the SFU's own word.
-      if (job.hint === "left" && Object.keys(job.sessions).length === 0) return leave(job);
+      const isToldGone = job.hint === "left" && Object.keys(job.sessions).length === 0;
+      if (isToldGone && job.failures.looks + 1 >= LOOKS_BEFORE_WEBHOOK_ALONE) return leave(job);
       return lookAgain(job, now, random);
     },
-    answered: (job, { action, outcome }, now, random) =>
-      action === "restart" ? restarted(job, outcome, now, random) : answeredLate(job, outcome),
+    answered: answeredConnected,
     due: (job, _, now) => {
       const effects: Effect[] = [];
       if (now >= job.lookAt) effects.push("look");
       if (now >= job.actAt) effects.push("restart");
-      return { job: { ...job, ...quiet(job, now) }, effects };
+      return { job: quiet(job, now), effects };
     },
   },
   leaving: {
     joined: connect,
-    left: (job, event) => ({ job: { ...job, sessions: without(job.sessions, event.identity) }, effects: [] }),
-    aborted: stay,
+    left: look,
+    aborted: look,
     present: (job, { sessions }) => connected({ ...job, sessions }),
-    absent: (job) => ({ job: { ...job, lookAt: Infinity, actAt: Infinity }, effects: ["send"] }),
+    absent: send,
     unknown: (job, _, now, random) => {
       if (now >= giveUpAt(job)) return { end: "expired" };
-      if (job.hint === "left") return { job: { ...job, lookAt: Infinity, actAt: Infinity }, effects: ["send"] };
-      return lookAgain(job, now, random);
+      return job.hint === "left" ? send(job) : lookAgain(job, now, random);
     },
-    answered: (job, { action, outcome }, now, random) =>
-      action === "send" ? sent(job, outcome, now, random) : restartedLate(job, outcome, now),
+    answered: answeredLeaving,
     // The latest look decides about a send, so each attempt has its own.
-    due: (job, _, now) => lookOnce(job, now),
+    due: (job, _, now) => ({ job: quiet(job, now), effects: ["look"] }),
   },
 };
 
@@ -157,7 +97,7 @@ export function begin(delegation: Delegation, now: number, hasLeft: boolean): Ru
     waitUntil: now + Math.min(wait, delegation.delayMs),
     hint: "none",
     absentSince: null,
-    failures: 0,
+    failures: NO_FAILURES,
     lookAt: Infinity,
     actAt: Infinity,
   };
@@ -166,22 +106,52 @@ export function begin(delegation: Delegation, now: number, hasLeft: boolean): Ru
 
 /**
  * A job that takes the place of another of the same participant: the client has a new event for the same session, which
- * goes on undisturbed.
+ * goes on undisturbed. A session that is over is another matter: the client is about to connect anew.
+ *
+ * @param hasLeft As for {@link begin}.
  */
-export function replace(old: Job, delegation: Delegation, now: number): Running {
-  if (old.state !== "connected") return begin(delegation, now, false);
-  const job: Job = { ...old, ...delegation, timerStartedAt: now, failures: 0, lookAt: Infinity, actAt: Infinity };
+export function replace(old: Job, delegation: Delegation, now: number, hasLeft: boolean): Running {
+  const watched = [...new Set([...delegation.watched, ...old.watched])].slice(0, MAX_WATCHED);
+  if (old.state !== "connected" || old.hint === "left") {
+    return begin({ ...delegation, watched }, now, hasLeft || old.hint === "left");
+  }
+  const job: Job = {
+    ...old,
+    ...delegation,
+    watched,
+    timerStartedAt: now,
+    absentSince: null,
+    failures: NO_FAILURES,
+    lookAt: Infinity,
+    actAt: Infinity,
+  };
   return { job, effects: ["restart", "look"] };
 }
 
-/** A job after a gap (restart, take-over): what happened meanwhile is unknown, so it is looked up, and restarted if due. */
-export function resume(job: Job, now: number): Step {
-  if (now >= giveUpAt(job)) return { end: "expired" };
+/**
+ * A job out of the store, after a restart or from another replica: what happened meanwhile is unknown.
+ *
+ * However late, it is tried once more: the clock may be what is wrong.
+ */
+export function adopt(stored: Job, now: number): Running {
+  // A wall clock that was set back must not make anything wait longer than it would have.
+  const timerStartedAt = Math.min(stored.timerStartedAt, now);
+  const waitUntil = Math.min(stored.waitUntil, now + MAX_WAIT_MS);
+  // A join may have been missed, so that a leave webhook from before stands for nothing by itself.
+  const hint = stored.state === "connected" ? "none" : stored.hint;
+  return resume({ ...stored, timerStartedAt, waitUntil, hint }, "time");
+}
+
+/**
+ * A job after a gap in which webhooks may have been missed (`events`), or in which nobody looked and no timer ran
+ * (`time`): it is looked up, and restarted where its timer can't be trusted any more.
+ */
+export function resume(job: Job, lost: "events" | "time"): Running {
+  if (lost === "events") return look(job);
   const effects: Effect[] = job.state === "connected" ? ["look", "restart"] : ["look"];
-  // A leave webhook may have been lost in the gap, and one from before it was already acted upon: only `leaving` keeps
-  // what it knows.
-  const hint = job.state === "leaving" ? job.hint : "none";
-  return { job: { ...job, hint, failures: 0, lookAt: Infinity, actAt: Infinity }, effects };
+  // Whoever was away before the gap may have been there during it: the absence begins anew.
+  const fresh = { absentSince: null, failures: NO_FAILURES, lookAt: Infinity, actAt: Infinity };
+  return { job: { ...job, ...fresh }, effects };
 }
 
 /**
@@ -196,28 +166,27 @@ export function step(job: Job, event: JobEvent, now: number, random: () => numbe
   return handler(job, event, now, random);
 }
 
-/** When the job wants a `due` event. */
-export function wakeAt(job: Job): number {
-  return Math.min(job.lookAt, job.actAt);
-}
-
-/** When the homeserver's own timer fires unless it is restarted, as far as we know. */
-export function deadlineOf(job: Job): number {
-  return job.timerStartedAt + job.delayMs;
-}
-
-function giveUpAt(job: Job): number {
-  return deadlineOf(job) + GIVE_UP_AFTER_MS;
-}
-
 function stay(job: Job): Step {
   return { job, effects: [] };
 }
 
+function look(job: Job): Running {
+  return { job: { ...job, lookAt: Infinity }, effects: ["look"] };
+}
+
+function send(job: Job): Step {
+  return { job: { ...job, lookAt: Infinity, actAt: Infinity }, effects: ["send"] };
+}
+
 function connect(job: Job, event: { readonly identity: string; readonly sid: string }): Step {
-  const sessions = { ...job.sessions, [event.identity]: event.sid };
-  if (job.state !== "connected") return connected({ ...job, sessions });
-  return { job: { ...job, sessions, hint: "none", absentSince: null, lookAt: Infinity }, effects: [] };
+  const present = { ...job, sessions: { ...job.sessions, [event.identity]: event.sid } };
+  return job.state === "connected" ? seen(present) : connected(present);
+}
+
+/** In the call, and known to be. */
+function seen(job: Job): Step {
+  const failures = { ...job.failures, looks: 0 };
+  return { job: { ...job, hint: "none", absentSince: null, failures, lookAt: Infinity }, effects: [] };
 }
 
 function connected(job: Job): Step {
@@ -227,7 +196,7 @@ function connected(job: Job): Step {
       state: "connected",
       hint: "none",
       absentSince: null,
-      failures: 0,
+      failures: NO_FAILURES,
       lookAt: Infinity,
       actAt: Infinity,
     },
@@ -242,99 +211,50 @@ function lookAfterLeave(
 ): Step {
   const tracked = job.sessions[event.identity];
   const isTracked = tracked === undefined ? job.state === "waiting" : tracked === event.sid;
-  if (STILL_THERE.has(event.reason) || !isTracked) return { job: { ...job, lookAt: Infinity }, effects: ["look"] };
+  if (isReconnect(event.reason) || !isTracked) return look(job);
+  const failures = { ...job.failures, looks: 0 };
   const sessions = without(job.sessions, event.identity);
-  return { job: { ...job, sessions, hint: "left", lookAt: Infinity }, effects: ["look"] };
+  return look({ ...job, sessions, hint: "left", failures });
 }
 
 function lookAfterAbort(job: Job, event: { readonly reason: string }, now: number): Step {
-  if (event.reason === INTENTIONAL) return { job: { ...job, hint: "aborted", lookAt: Infinity }, effects: ["look"] };
-  return {
-    job: { ...job, waitUntil: Math.min(job.waitUntil, now + SHORT_WAIT_MS), lookAt: Infinity },
-    effects: ["look"],
-  };
+  if (event.reason === INTENTIONAL) {
+    // Whoever was in the call and left has a leave to be sent, whatever they tried afterwards.
+    const hint = job.hint === "left" ? "left" : "aborted";
+    return look({ ...job, hint });
+  }
+  return look({ ...job, waitUntil: Math.min(job.waitUntil, now + SHORT_WAIT_MS) });
 }
 
 function leave(job: Job): Step {
   return {
-    job: { ...job, state: "leaving", sessions: {}, absentSince: null, failures: 0, lookAt: Infinity, actAt: Infinity },
+    job: {
+      ...job,
+      state: "leaving",
+      sessions: {},
+      absentSince: null,
+      failures: NO_FAILURES,
+      lookAt: Infinity,
+      actAt: Infinity,
+    },
     effects: ["send"],
   };
 }
 
-function lookOnce(job: Job, now: number): Step {
-  return { job: { ...job, ...quiet(job, now) }, effects: ["look"] };
-}
-
 /** The timers that have fired, stopped: what they started sets them again. */
-function quiet(job: Job, now: number): Pick<Job, "lookAt" | "actAt"> {
-  return { lookAt: now >= job.lookAt ? Infinity : job.lookAt, actAt: now >= job.actAt ? Infinity : job.actAt };
+function quiet(job: Job, now: number): Job {
+  return {
+    ...job,
+    lookAt: now >= job.lookAt ? Infinity : job.lookAt,
+    actAt: now >= job.actAt ? Infinity : job.actAt,
+  };
 }
 
 function lookAgain(job: Job, now: number, random: () => number): Step {
-  const pause = backOff(job.failures, SECOND_MS, 1.5, MINUTE_MS, random);
-  const at = job.state === "waiting" && now < job.waitUntil ? Math.min(now + pause, job.waitUntil) : now + pause;
-  return { job: { ...job, failures: job.failures + 1, lookAt: at }, effects: [] };
-}
-
-function restarted(job: Job, outcome: ActionOutcome, now: number, random: () => number): Step {
-  switch (outcome.kind) {
-    case "done": {
-      const interval = Math.min(job.delayMs * RESTART_SHARE, MAX_RESTART_INTERVAL_MS);
-      const actAt = now + Math.max(interval, MIN_RESTART_INTERVAL_MS);
-      return { job: { ...job, timerStartedAt: now, failures: 0, actAt }, effects: [] };
-    }
-    case "gone":
-      return { end: "gone" };
-    case "refused":
-      return { end: "refused" };
-    case "limited":
-      return { job: { ...job, actAt: now + outcome.retryAfterMs }, effects: [] };
-    case "held":
-      return { job: { ...job, actAt: now + HELD_PAUSE_MS }, effects: [] };
-    case "failed":
-      return actAgain(job, now, random);
-  }
-}
-
-function sent(job: Job, outcome: ActionOutcome, now: number, random: () => number): Step {
-  switch (outcome.kind) {
-    case "done":
-      return { end: "sent" };
-    case "gone":
-      return { end: "gone" };
-    case "refused":
-      return { end: "refused" };
-    case "limited":
-      return { job: { ...job, actAt: now + outcome.retryAfterMs }, effects: [] };
-    case "held":
-      return { job: { ...job, actAt: now + HELD_PAUSE_MS }, effects: [] };
-    case "failed":
-      return actAgain(job, now, random);
-  }
-}
-
-// A `send` that was under way when the participant came back: what is sent is sent.
-function answeredLate(job: Job, outcome: ActionOutcome): Step {
-  if (outcome.kind === "done") return { end: "sent" };
-  return outcome.kind === "gone" ? { end: "gone" } : stay(job);
-}
-
-// A `restart` that was under way when the participant left.
-function restartedLate(job: Job, outcome: ActionOutcome, now: number): Step {
-  if (outcome.kind === "gone") return { end: "gone" };
-  return stay(outcome.kind === "done" ? { ...job, timerStartedAt: now } : job);
-}
-
-// Only the homeserver's answer ends a job: a deadline that passed means one more try, not silence, for an hour.
-function actAgain(job: Job, now: number, random: () => number): Step {
-  if (now >= giveUpAt(job)) return { end: "expired" };
-  const pause = backOff(job.failures, SECOND_MS / 2, 2, MINUTE_MS / 2, random);
-  return { job: { ...job, failures: job.failures + 1, actAt: now + pause }, effects: [] };
-}
-
-function backOff(failures: number, firstMs: number, factor: number, maxMs: number, random: () => number): number {
-  return Math.min(firstMs * factor ** failures, maxMs) * (0.5 + random());
+  const at = now + lookPause(job.failures.looks, random);
+  const lookAt = job.state === "waiting" && now < job.waitUntil ? Math.min(at, job.waitUntil) : at;
+  const failures = { ...job.failures, looks: job.failures.looks + 1 };
+  return { job: { ...job, failures, lookAt }, effects: [] };
 }
 
 function without(sessions: Job["sessions"], identity: string): Job["sessions"] {

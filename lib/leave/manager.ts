@@ -7,13 +7,18 @@ import type { SfuEvent } from "../livekit/webhook.ts";
 import type { ServerName } from "../matrix/server_name.ts";
 import { Rarely } from "../ops/rarely.ts";
 import { Calls, type CallsDeps } from "./calls.ts";
-import { type Delegation, describeJob, type Job, type JobEnd, keyText } from "./job.ts";
-import { Looks, readList } from "./looks.ts";
-import { begin, type Effect, type JobEvent, replace, resume, type Step, step, wakeAt } from "./machine.ts";
+import { type Effect, isReconnect, type JobEvent, type Running, type Step } from "./events.ts";
+import { type Delegation, describeJob, type Job, type JobEnd, NO_FAILURES } from "./job.ts";
+import { type LookEvent, Looks } from "./looks.ts";
+import { adopt, begin, replace, resume, step } from "./machine.ts";
 import { RecentLeaves } from "./recent_leaves.ts";
+import { type Entry, type LeaveCounts, Register } from "./register.ts";
+import { wakeAt } from "./schedule.ts";
 import { isWorthStoring, type LeaveStore, type ParticipantEvent, shiftTimes, type StoredJob } from "./store.ts";
-import { Sweep } from "./sweep.ts";
+import { type Listing, Sweep } from "./sweep.ts";
 import { Timers } from "./timers.ts";
+
+export type { LeaveCounts } from "./register.ts";
 
 /** What the manager needs from outside. */
 export interface LeaveManagerDeps extends CallsDeps {
@@ -24,26 +29,13 @@ export interface LeaveManagerDeps extends CallsDeps {
   readonly sweepIntervalMs: number;
 }
 
-/** Jobs by state, for logs and metrics. */
-export type LeaveCounts = { readonly [State in Job["state"]]: number };
-
-interface Entry {
-  job: Job;
-  isLooking: boolean;
-  /** Something happened during a look: its answer is already old. */
-  isLookStale: boolean;
-  /** The call that is wanted; one that waits in the queue and is not this very one is dropped. */
-  call: { readonly action: "restart" | "send" } | null;
-  isEnded: boolean;
-}
+// A send may have waited in its queue for an hour: a look older than this is not the latest one that could be had.
+const MAX_LOOK_AGE_MS = 10_000;
 
 /** Takes charge of delayed leave events. */
 export class LeaveManager {
   readonly #deps: LeaveManagerDeps;
-  readonly #entries = new Map<string, Entry>();
-  readonly #rooms = new Map<RoomAlias, Set<Entry>>();
-  readonly #byDelayId = new Map<string, Entry>();
-  readonly #perHomeserver = new Map<ServerName, number>();
+  readonly #register = new Register();
   readonly #recentLeaves: RecentLeaves;
   readonly #timers: Timers;
   readonly #looks: Looks;
@@ -57,15 +49,15 @@ export class LeaveManager {
     this.#deps = deps;
     this.#rarely = new Rarely(deps.monotonicNow);
     this.#recentLeaves = new RecentLeaves(deps.monotonicNow);
-    this.#timers = new Timers({ ...deps, onDue: (key) => this.#on(this.#entries.get(key), { type: "due" }) });
-    this.#looks = new Looks(deps);
+    this.#timers = new Timers({ ...deps, onDue: (key) => this.#on(this.#register.get(key), { type: "due" }) });
+    this.#looks = new Looks({ ...deps, isOver: (...session) => this.#recentLeaves.isOver(...session) });
     this.#calls = new Calls(deps);
     this.#sweep = new Sweep({
       ...deps,
       intervalMs: deps.sweepIntervalMs,
-      rooms: () => this.#connectedRooms(),
-      onListed: (room, present) => this.#onListed(room, present, "connected"),
-      onGap: () => this.#resumeAll(),
+      rooms: () => this.#register.connectedRooms(),
+      onListed: (room, present, askedAt) => this.#onListed(room, present, askedAt, "connected"),
+      onGap: () => this.#resumeAll("time"),
     });
   }
 
@@ -73,42 +65,57 @@ export class LeaveManager {
   async start(): Promise<void> {
     await this.#deps.store.open({
       adopt: (jobs) => jobs.forEach((job) => this.#adopt(job)),
-      release: (room) => this.#release(room),
+      release: (room) => this.#register.inRoom(room).forEach((entry) => this.#drop(entry)),
       deliver: (event) => this.#deliver(event),
-      gap: () => this.#resumeAll(),
+      gap: () => this.#resumeAll("events"),
     });
     this.#sweep.start();
   }
 
   get counts(): LeaveCounts {
-    const counts = { waiting: 0, connected: 0, leaving: 0 };
-    for (const { job } of this.#entries.values()) counts[job.state]++;
-    return counts;
+    return this.#register.counts;
   }
 
   /** Jobs of a homeserver that this process works on. */
   countOf(homeserver: ServerName): number {
-    return this.#perHomeserver.get(homeserver) ?? 0;
+    return this.#register.countOf(homeserver);
+  }
+
+  /** Jobs that this process works on. */
+  get size(): number {
+    return this.#register.size;
+  }
+
+  /** Those of the user whose job this is, or would be. */
+  countOfSameUser(delegation: Delegation): number {
+    return this.#register.countOfSameUser(delegation);
+  }
+
+  /** Whether there is a job that this one would replace. */
+  replaces(delegation: Delegation): boolean {
+    return this.#register.of(delegation) !== undefined || this.#register.ofEvent(delegation) !== undefined;
   }
 
   /** Takes charge of an event; resolves once that outlives the process, as far as the store can do that. */
   async accept(delegation: Delegation): Promise<void> {
-    const existing = this.#entries.get(keyText(delegation))?.job;
-    if (existing?.delayId === delegation.delayId && existing.homeserver === delegation.homeserver) return;
-    const now = this.#deps.monotonicNow();
-    const hasLeft = this.#recentLeaves.has(delegation.room, delegation.watched);
-    const first = existing === undefined ? begin(delegation, now, hasLeft) : replace(existing, delegation, now);
-
-    const saved = await this.#deps.store.accept(this.#toStored(first.job));
+    if (this.#isAtWorkOn(delegation)) return;
+    const acceptedAt = this.#deps.monotonicNow();
+    const { job } = this.#beginning(delegation, acceptedAt);
+    const saved = await this.#deps.store.accept(this.#toStored(job));
     if (!saved.isDurable) this.#warnNotDurable();
-    this.#deps.log.info("Took charge of a delayed leave event", describeJob(first.job));
-    if (saved.owner === "here") this.#apply(this.#insert(first.job), first);
+    this.#deps.log.info("Took charge of a delayed leave event", describeJob(job));
+    this.#sweep.webhookExpected();
+    if (saved.owner === "elsewhere" || this.#isClosed || this.#isAtWorkOn(delegation)) return;
+    // The participant may have come or gone while the job was being stored.
+    const first = this.#beginning(delegation, acceptedAt);
+    this.#apply(this.#insert(job), first);
   }
 
   /** Takes in what the SFU told. */
   async receive(event: SfuEvent): Promise<void> {
     this.#sweep.webhookSeen();
     if (event.type === "other" || event.type === "room-finished") return;
+    this.#remember(event);
     if (await this.#deps.store.route(event) === "here") this.#deliver(event);
   }
 
@@ -121,13 +128,38 @@ export class LeaveManager {
     await this.#deps.store.close();
   }
 
+  #isAtWorkOn({ homeserver, delayId, delayMs, room, identity }: Delegation): boolean {
+    const job = this.#register.of({ room, identity })?.job;
+    return job?.homeserver === homeserver && job.delayId === delayId && job.delayMs === delayMs;
+  }
+
+  #beginning(delegation: Delegation, now: number): Running {
+    const hasLeft = this.#recentLeaves.has(delegation.room, delegation.watched);
+    // The client may hand the same event over under another identity: that is the same session.
+    const twin = this.#register.ofEvent(delegation)?.job;
+    const old = this.#register.of(delegation)?.job ?? (twin?.room === delegation.room ? twin : undefined);
+    return old === undefined ? begin(delegation, now, hasLeft) : replace(old, delegation, now, hasLeft);
+  }
+
+  // A leave is remembered here even where another replica works on the room: the client's job may still come here.
+  #remember({ type, room, identity, sid, ...event }: ParticipantEvent): void {
+    if (type === "joined") {
+      if (!this.#recentLeaves.isOver(room, identity as Identity, sid)) {
+        this.#recentLeaves.forgive(room, identity as Identity);
+      }
+    } else if (!("reason" in event && isReconnect(event.reason))) {
+      this.#recentLeaves.add(room, identity as Identity, sid);
+    }
+  }
+
   #deliver(event: ParticipantEvent): void {
     const identity = event.identity as Identity;
-    if (event.type === "joined") this.#recentLeaves.forget(event.room, identity);
-    else this.#recentLeaves.add(event.room, identity);
-    for (const entry of this.#rooms.get(event.room) ?? []) {
-      if (!entry.job.watched.includes(identity)) continue;
+    this.#remember(event);
+    // Told late: that session has come and gone.
+    if (event.type === "joined" && this.#recentLeaves.isOver(event.room, identity, event.sid)) return;
+    for (const entry of [...this.#register.watching(event.room, identity)]) {
       entry.isLookStale = entry.isLooking;
+      entry.heardAt = this.#deps.monotonicNow();
       this.#on(entry, event);
     }
   }
@@ -144,43 +176,65 @@ export class LeaveManager {
     entry.job = job;
     // A queued call of a state that is over is not wanted any more.
     if (job.state !== (entry.call?.action === "send" ? "leaving" : "connected")) entry.call = null;
-    this.#timers.set(keyText(job), wakeAt(job));
+    this.#timers.set(entry.key, wakeAt(job));
     for (const effect of effects) this.#perform(entry, effect);
   }
 
   #perform(entry: Entry, effect: Effect): void {
-    if (this.#isClosed) return;
     if (effect === "look") void this.#look(entry);
     else this.#call(entry, effect);
   }
 
+  /** Looks, and looks again when something happened meanwhile. */
   async #look(entry: Entry): Promise<void> {
     if (entry.isLooking) {
       entry.isLookStale = true;
       return;
     }
     entry.isLooking = true;
-    const event = await this.#looks.participant(entry.job);
+    let event: LookEvent;
+    let seen: LookEvent | null = null;
+    do {
+      entry.isLookStale = false;
+      event = await this.#looks.participant(entry.job);
+      if (event.type === "present") seen = event;
+    } while (entry.isLookStale && !entry.isEnded && !this.#isClosed);
     entry.isLooking = false;
-    const isStale = entry.isLookStale;
-    entry.isLookStale = false;
-    if (!isStale) this.#on(entry, event);
-    else if (!entry.isEnded && !this.#isClosed) await this.#look(entry);
+    this.#heard(entry);
+    // An old answer is better than none: whoever was there in a session that has not ended is there.
+    if (event.type === "unknown" && seen !== null) event = this.#looks.withoutEnded(entry.job, seen);
+    this.#on(entry, event);
+  }
+
+  #heard(entry: Entry): void {
+    entry.lookedAt = this.#deps.monotonicNow();
+    entry.heardAt = entry.lookedAt;
   }
 
   #call(entry: Entry, action: "restart" | "send"): void {
     if (entry.call?.action === action) return;
     const call = { action };
     entry.call = call;
+    const isWanted = () => !entry.isEnded && entry.call === call;
     this.#calls.add({
       job: entry.job,
       action,
-      isWanted: () => !entry.isEnded && entry.call === call,
-      done: (outcome) => {
+      isWanted,
+      confirm: () => action === "send" ? this.#confirm(entry, isWanted) : Promise.resolve(true),
+      done: (outcome, askedAt) => {
         if (entry.call === call) entry.call = null;
-        this.#on(entry, { type: "answered", action, outcome });
+        this.#on(entry, { type: "answered", action, outcome, askedAt });
       },
     });
+  }
+
+  /** Whether an event is still to be sent: looks once more if the last look is old. */
+  async #confirm(entry: Entry, isWanted: () => boolean): Promise<boolean> {
+    if (this.#deps.monotonicNow() - entry.lookedAt <= MAX_LOOK_AGE_MS) return true;
+    const event = await this.#looks.participant(entry.job);
+    this.#heard(entry);
+    if (event.type === "present") this.#on(entry, event);
+    return isWanted() && (event.type === "absent" || event.type === "unknown" && entry.job.hint === "left");
   }
 
   #end(entry: Entry, end: JobEnd): void {
@@ -192,111 +246,81 @@ export class LeaveManager {
   }
 
   #insert(job: Job): Entry {
-    const old = this.#entries.get(keyText(job));
+    const old = this.#register.of(job);
     if (old !== undefined) this.#drop(old);
-    // The client may hand the same event over under another identity: one job for it is enough.
-    const sameEvent = this.#byDelayId.get(eventKey(job));
-    if (sameEvent !== undefined) {
-      this.#drop(sameEvent);
-      this.#deps.store.remove(sameEvent.job, sameEvent.job.delayId);
+    const twin = this.#register.ofEvent(job);
+    if (twin !== undefined) {
+      this.#drop(twin);
+      this.#deps.store.remove(twin.job, twin.job.delayId);
     }
-    const entry: Entry = { job, isLooking: false, isLookStale: false, call: null, isEnded: false };
-    this.#entries.set(keyText(job), entry);
-    this.#byDelayId.set(eventKey(job), entry);
-    this.#count(job.homeserver, 1);
-    const room = this.#rooms.get(job.room);
-    if (room === undefined) this.#rooms.set(job.room, new Set([entry]));
-    else room.add(entry);
-    return entry;
+    return this.#register.add(job);
   }
 
   #drop(entry: Entry): void {
     if (entry.isEnded) return;
-    const { job } = entry;
     entry.isEnded = true;
-    this.#count(job.homeserver, -1);
-    this.#timers.delete(keyText(job));
-    this.#entries.delete(keyText(job));
-    this.#byDelayId.delete(eventKey(job));
-    const room = this.#rooms.get(job.room);
-    room?.delete(entry);
-    if (room?.size === 0) this.#rooms.delete(job.room);
-  }
-
-  #count(homeserver: ServerName, change: 1 | -1): void {
-    const count = this.countOf(homeserver) + change;
-    if (count > 0) this.#perHomeserver.set(homeserver, count);
-    else this.#perHomeserver.delete(homeserver);
+    this.#timers.delete(entry.key);
+    this.#register.remove(entry);
   }
 
   #adopt(stored: StoredJob): void {
-    if (this.#entries.get(keyText(stored))?.job.delayId === stored.delayId) return;
-    const job = this.#fromStored(stored);
-    this.#resume(this.#insert(job));
+    const old = this.#register.of(stored)?.job;
+    if (old?.delayId === stored.delayId || this.#isClosed) return;
+    const now = this.#deps.monotonicNow();
+    const job: Job = {
+      ...shiftTimes(stored, now - this.#deps.now()),
+      failures: NO_FAILURES,
+      lookAt: Infinity,
+      actAt: Infinity,
+    };
+    // Handed in at another replica, which knows nothing of the session that goes on here.
+    const result = old === undefined ? adopt(job, now) : replace(old, job, now, false);
+    this.#resume(this.#insert(job), result);
   }
 
-  #release(room: RoomAlias): void {
-    for (const entry of [...this.#rooms.get(room) ?? []]) this.#drop(entry);
-  }
-
-  #resumeAll(): void {
-    for (const entry of [...this.#entries.values()]) this.#resume(entry);
+  #resumeAll(lost: "events" | "time"): void {
+    for (const entry of this.#register.all()) this.#resume(entry, resume(entry.job, lost));
   }
 
   // After a gap many jobs want a look at once: their rooms are listed, each one once.
-  #resume(entry: Entry): void {
-    const result = resume(entry.job, this.#deps.monotonicNow());
+  #resume(entry: Entry, result: Step): void {
     if ("end" in result) return this.#end(entry, result.end);
     this.#apply(entry, { job: result.job, effects: result.effects.filter((effect) => effect !== "look") });
-    this.#listSoon(entry.job.room);
+    if (result.effects.includes("look")) this.#listSoon(entry.job.room);
   }
 
   #listSoon(room: RoomAlias): void {
     if (this.#roomsToList.has(room)) return;
     this.#roomsToList.add(room);
     queueMicrotask(async () => {
-      const present = await this.#looks.room(room);
-      this.#roomsToList.delete(room);
-      this.#onListed(room, present, "all");
+      let askedAt = Infinity;
+      const present = await this.#looks.room(room, () => {
+        askedAt = this.#deps.monotonicNow();
+        this.#roomsToList.delete(room);
+      });
+      this.#onListed(room, present, askedAt, "all");
     });
   }
 
-  #onListed(room: RoomAlias, present: ReadonlyMap<string, string> | null, which: "connected" | "all"): void {
-    for (const entry of [...this.#rooms.get(room) ?? []]) {
-      // A look under way knows better than a list that was asked for earlier.
-      if (entry.isLooking || which === "connected" && entry.job.state !== "connected") continue;
-      this.#on(entry, readList(entry.job, present));
+  #onListed(room: RoomAlias, present: Listing | null, askedAt: number, which: "connected" | "all"): void {
+    for (const entry of this.#register.inRoom(room)) {
+      // A look under way, or what was heard since the list was asked for, knows better.
+      if (entry.isLooking || entry.heardAt > askedAt) continue;
+      if (which === "connected" && entry.job.state !== "connected") continue;
+      const event = this.#looks.read(entry.job, present);
+      if (event.type !== "unknown") this.#heard(entry);
+      this.#on(entry, event);
     }
-  }
-
-  #connectedRooms(): RoomAlias[] {
-    return [...this.#rooms]
-      .filter(([, entries]) => [...entries].some(({ job }) => job.state === "connected"))
-      .map(([room]) => room);
   }
 
   #warnNotDurable(): void {
     const { store, log } = this.#deps;
     if (store.description === "memory") return;
-    this.#rarely.once(
-      "not durable",
-      () =>
-        log.error("A delayed leave event is held in memory only, since the store cannot be written", {
-          store: store.description,
-        }),
-    );
+    const message = "A delayed leave event is held in memory only, since the store cannot be written";
+    this.#rarely.once("not durable", () => log.error(message, { store: store.description }));
   }
 
   #toStored(job: Job): StoredJob {
     return shiftTimes(job, this.#deps.now() - this.#deps.monotonicNow());
   }
-
-  #fromStored(stored: StoredJob): Job {
-    const job = shiftTimes(stored, this.#deps.monotonicNow() - this.#deps.now());
-    return { ...job, failures: 0, lookAt: Infinity, actAt: Infinity };
-  }
-}
-
-function eventKey({ homeserver, delayId }: Delegation): string {
-  return `${homeserver} ${delayId}`;
 }

@@ -1,9 +1,14 @@
-// How fast one homeserver may be asked. Homeservers limit delayed-event calls per source address, so that all jobs of
-// the service share one allowance: they queue here, the urgent ones first, and a homeserver that is down gets one probe
+// How fast one homeserver is asked, and who goes first. Homeservers limit delayed-event calls per source address, so
+// that all jobs of the service share one allowance: they queue here, and a homeserver that is down gets one probe
 // instead of everybody's retries.
 
 import TinyQueue from "tinyqueue";
-import type { ActionOutcome } from "./machine.ts";
+import type { ActionOutcome } from "./events.ts";
+import { Fifo } from "./fifo.ts";
+import { type Rate, RateFinder } from "./rate.ts";
+import { GIVE_UP_AFTER_MS } from "./schedule.ts";
+
+export type { Rate } from "./rate.ts";
 
 /** One call that waits for its turn. */
 export interface PacedCall {
@@ -24,12 +29,6 @@ export interface Allowance {
   take(homeserver: string, rate: Rate): Promise<number> | number;
 }
 
-/** A token bucket's size and speed. */
-export interface Rate {
-  readonly burst: number;
-  readonly perSecond: number;
-}
-
 /** What a pacer needs from outside. */
 export interface PacerDeps {
   readonly allowance: Allowance;
@@ -40,148 +39,222 @@ export interface PacerDeps {
   readonly onOverload: (homeserver: string, queued: number, perSecond: number) => void;
 }
 
-// Synapse's default `rc_delayed_event_mgmt`.
-const INITIAL_RATE: Rate = { burst: 5, perSecond: 1 };
-const MIN_PER_SECOND = 0.2;
-const MAX_PER_SECOND = 500;
-// Above the known rate one tries a little more after each full second of successes, and takes it back at the first 429.
-const PROBE_FACTOR = 1.25;
-const RETREAT_FACTOR = 0.7;
-
 const OVERTAKES_WITHIN_MS = 2000;
-const MAX_IN_FLIGHT = 16;
-const FIRST_DOWN_PAUSE_MS = 1000;
+const MAX_IN_FLIGHT = 32;
+const FIRST_DOWN_PAUSE_MS = 500;
 const MAX_DOWN_PAUSE_MS = 30_000;
+const ALLOWANCE_PAUSE_MS = 1000;
+// A restart past its deadline is mostly about an event that has been sent: those that can be saved go first, but a
+// tenth of all calls finds out about the others.
+const LATE_TURN = 10;
+const PATIENCE_OF_SENDS_MS = 2000;
+const OVERDUE_SEND_MS = 10_000;
+const MAX_UNWANTED = 1000;
+
+interface Queued {
+  readonly call: PacedCall;
+  readonly addedAt: number;
+}
 
 /** The queue of one homeserver. */
 export class Pacer {
   readonly #homeserver: string;
   readonly #deps: PacerDeps;
-  readonly #sends: PacedCall[] = [];
-  readonly #restarts = new TinyQueue<PacedCall>([], (left, right) => left.deadline - right.deadline);
-  #rate = INITIAL_RATE;
-  #successes = 0;
-  #rateChangedAt: number;
-  #pausedUntil = 0;
+  readonly #sends = new Fifo<Queued>();
+  #restarts = heapOf([]);
+  readonly #late = new Fifo<Queued>();
+  readonly #rate: RateFinder;
+  #pausedUntil = -Infinity;
   #downPauseMs = 0;
+  #failedAt = -Infinity;
   #inFlight = 0;
+  #turn = 0;
+  #tidyAbove = MAX_UNWANTED;
   #isAsking = false;
   #cancelTimer: (() => void) | undefined;
 
   constructor(homeserver: string, deps: PacerDeps) {
     this.#homeserver = homeserver;
     this.#deps = deps;
-    this.#rateChangedAt = deps.monotonicNow();
+    this.#rate = new RateFinder(deps.monotonicNow());
   }
 
   /** Calls that wait or are under way. */
   get load(): number {
-    return this.#sends.length + this.#restarts.length + this.#inFlight;
+    return this.#waiting + this.#inFlight;
   }
 
   /** Calls per second that the homeserver is believed to allow. */
   get perSecond(): number {
-    return this.#rate.perSecond;
+    return this.#rate.at(this.#deps.monotonicNow()).perSecond;
   }
 
   add(call: PacedCall): void {
-    if (call.action === "send") this.#sends.push(call);
-    else this.#restarts.push(call);
+    const queued = { call, addedAt: this.#deps.monotonicNow() };
+    if (call.action === "send") this.#sends.push(queued);
+    else this.#restarts.push(queued);
+    if (this.#waiting > this.#tidyAbove) this.#tidy();
     void this.#pump();
   }
 
   /** Forgets what waits. */
   close(): void {
     this.#cancelTimer?.();
-    this.#sends.length = 0;
-    while (this.#restarts.length > 0) this.#restarts.pop();
+    this.#cancelTimer = undefined;
+    this.#sends.clear();
+    this.#late.clear();
+    this.#restarts = heapOf([]);
+  }
+
+  get #waiting(): number {
+    return this.#sends.length + this.#restarts.length + this.#late.length;
   }
 
   async #pump(): Promise<void> {
     if (this.#isAsking) return;
     this.#isAsking = true;
     try {
-      while (this.#sends.length + this.#restarts.length > 0) {
+      while (this.#waiting > 0) {
         const now = this.#deps.monotonicNow();
         // While it is down, one call at a time finds out whether it still is.
         if (this.#inFlight >= (this.#downPauseMs > 0 ? 1 : MAX_IN_FLIGHT)) return;
         if (now < this.#pausedUntil) return this.#wakeIn(this.#pausedUntil - now);
-        if (this.#dropUnwanted()) continue;
-        const waitMs = await this.#deps.allowance.take(this.#homeserver, this.#rate);
+        if (!this.#hasWanted(now)) return;
+        const waitMs = await this.#take(now);
         if (waitMs > 0) {
-          this.#warnIfLate(now);
-          return this.#wakeIn(waitMs);
+          this.#pausedUntil = Math.max(this.#pausedUntil, now + waitMs);
+          continue;
         }
-        const call = this.#next(this.#deps.monotonicNow());
-        if (call !== undefined) void this.#run(call);
+        const next = this.#next(this.#deps.monotonicNow());
+        if (next !== undefined) void this.#run(next);
       }
     } finally {
       this.#isAsking = false;
     }
   }
 
-  /** `send` goes first, but a restart that is nearly too late overtakes. */
-  #next(now: number): PacedCall | undefined {
+  async #take(now: number): Promise<number> {
+    try {
+      return await this.#deps.allowance.take(this.#homeserver, this.#rate.at(now));
+    } catch {
+      return ALLOWANCE_PAUSE_MS; // a shared allowance that can't be asked
+    }
+  }
+
+  /** Drops what nobody wants from the front of each queue. */
+  #hasWanted(now: number): boolean {
+    for (let next = this.#restarts.peek(); next !== undefined; next = this.#restarts.peek()) {
+      if (!next.call.isWanted()) this.#restarts.pop();
+      else if (next.call.deadline < now) this.#fallBehind(now);
+      else break;
+    }
+    while (this.#sends.peek()?.call.isWanted() === false) this.#sends.shift();
+    while (this.#late.peek()?.call.isWanted() === false) this.#late.shift();
+    return this.#waiting > 0;
+  }
+
+  #fallBehind(now: number): void {
+    const late = this.#restarts.pop();
+    if (late === undefined) return;
+    this.#late.push(late);
+    // Late after a failure of the homeserver is another matter.
+    if (late.addedAt > this.#failedAt) this.#tellOverload(now);
+  }
+
+  /**
+   * Sends go first, but a restart that is nearly too late overtakes; then the other restarts, those past their deadline
+   * at the end.
+   */
+  #next(now: number): Queued | undefined {
     const restart = this.#restarts.peek();
-    const isUrgent = restart !== undefined && restart.deadline - now <= OVERTAKES_WITHIN_MS;
-    return isUrgent || this.#sends.length === 0 ? this.#restarts.pop() : this.#sends.shift();
+    const isUrgent = restart !== undefined && restart.call.deadline - now <= OVERTAKES_WITHIN_MS;
+    this.#turn = (this.#turn + 1) % LATE_TURN;
+    if (this.#turn === 0 && this.#late.length > 0) return this.#late.shift();
+    if (isUrgent || this.#sends.length === 0) return this.#restarts.pop() ?? this.#late.shift();
+    return this.#sends.shift();
   }
 
-  #dropUnwanted(): boolean {
-    if (this.#sends[0]?.isWanted() === false) return this.#sends.shift() !== undefined;
-    if (this.#restarts.peek()?.isWanted() === false) return this.#restarts.pop() !== undefined;
-    return false;
-  }
-
-  async #run(call: PacedCall): Promise<void> {
+  async #run({ call, addedAt }: Queued): Promise<void> {
     if (!call.isWanted()) return;
+    const startedAt = this.#deps.monotonicNow();
+    const isPressed = call.action === "send"
+      ? startedAt - addedAt > PATIENCE_OF_SENDS_MS
+      : call.deadline - startedAt < (call.deadline - addedAt) / 2;
+    const isOverdue = call.action === "send" && startedAt - addedAt > OVERDUE_SEND_MS;
+    if (isOverdue && addedAt > this.#failedAt) this.#tellOverload(startedAt);
     this.#inFlight++;
     const outcome = await call.run();
     this.#inFlight--;
-    this.#learn(outcome);
+    this.#learn(outcome, startedAt, isPressed);
     call.done(outcome);
     void this.#pump();
   }
 
-  #learn(outcome: ActionOutcome): void {
-    if (outcome.kind === "held") return; // says nothing about the homeserver
+  #learn(outcome: ActionOutcome, startedAt: number, isPressed: boolean): void {
     const now = this.#deps.monotonicNow();
-    if (outcome.kind === "failed") {
+    switch (outcome.kind) {
+      case "held": // says nothing about the homeserver
+        return;
+      case "failed":
+        return this.#goDown(now, startedAt);
+      case "limited":
+        this.#downPauseMs = 0;
+        this.#rate.limited(now, startedAt, outcome.retryAfterMs);
+        return this.#pause(now + outcome.retryAfterMs * (1 + this.#deps.random() / 8));
+      default:
+        this.#downPauseMs = 0;
+        this.#rate.succeeded(now, isPressed);
+    }
+  }
+
+  #goDown(now: number, startedAt: number): void {
+    // Calls that were under way together fail together: that is one failure, not many.
+    if (startedAt >= this.#failedAt) {
       this.#downPauseMs = Math.min(Math.max(this.#downPauseMs * 2, FIRST_DOWN_PAUSE_MS), MAX_DOWN_PAUSE_MS);
-      this.#pausedUntil = now + this.#downPauseMs * (0.5 + this.#deps.random() / 2);
-      return;
+      this.#pause(now + this.#downPauseMs * (0.5 + this.#deps.random() / 2));
+      this.#failedAt = now;
     }
-    this.#downPauseMs = 0;
-    if (outcome.kind === "limited") {
-      this.#changeRate(Math.max(this.#rate.perSecond * RETREAT_FACTOR, MIN_PER_SECOND), now);
-      this.#pausedUntil = Math.max(this.#pausedUntil, now + outcome.retryAfterMs * (1 + this.#deps.random() / 4));
-      return;
-    }
-    this.#successes++;
-    // Only a queue that is held back by the rate has something to gain from a higher one.
-    const isHeldBack = this.#sends.length + this.#restarts.length > 0;
-    if (isHeldBack && this.#successes >= this.#rate.perSecond && now - this.#rateChangedAt >= 1000) {
-      this.#changeRate(Math.min(this.#rate.perSecond * PROBE_FACTOR, MAX_PER_SECOND), now);
+    this.#giveUpOld(now);
+  }
+
+  #pause(until: number): void {
+    this.#pausedUntil = Math.max(this.#pausedUntil, until);
+  }
+
+  /** While it is down most calls never get their turn: those that waited too long are told that it failed. */
+  #giveUpOld(now: number): void {
+    this.#hasWanted(now);
+    const isInTime = ({ call }: Queued) => now < call.deadline + GIVE_UP_AFTER_MS;
+    for (const { call } of [...this.#sends.retain(isInTime), ...this.#late.retain(isInTime)]) {
+      if (call.isWanted()) call.done({ kind: "failed" });
     }
   }
 
-  #changeRate(perSecond: number, now: number): void {
-    this.#rate = { burst: Math.max(INITIAL_RATE.burst, perSecond), perSecond };
-    this.#rateChangedAt = now;
-    this.#successes = 0;
+  /** Lets go of what nobody wants, wherever it stands. */
+  #tidy(): void {
+    const isWanted = ({ call }: Queued) => call.isWanted();
+    this.#sends.retain(isWanted);
+    this.#late.retain(isWanted);
+    this.#restarts = heapOf(this.#restarts.data.filter(isWanted));
+    this.#tidyAbove = 2 * this.#waiting + MAX_UNWANTED;
   }
 
-  #warnIfLate(now: number): void {
-    const most = this.#restarts.peek();
-    const isLate = most !== undefined && most.deadline < now;
-    if (isLate) this.#deps.onOverload(this.#homeserver, this.load, this.#rate.perSecond);
+  #tellOverload(now: number): void {
+    this.#deps.onOverload(this.#homeserver, this.load, this.#rate.at(now).perSecond);
   }
 
   #wakeIn(delayMs: number): void {
     this.#cancelTimer?.();
-    this.#cancelTimer = this.#deps.setTimer(() => void this.#pump(), delayMs);
+    this.#cancelTimer = this.#deps.setTimer(() => void this.#pump(), Math.ceil(delayMs));
   }
 }
+
+function heapOf(queued: Queued[]): TinyQueue<Queued> {
+  return new TinyQueue(queued, (left, right) => left.call.deadline - right.call.deadline);
+}
+
+// One bucket per homeserver; beyond so many, those that are full again are as good as new.
+const MAX_BUCKETS = 2000;
 
 /** Token buckets in this process. */
 export class LocalAllowance implements Allowance {
@@ -196,12 +269,10 @@ export class LocalAllowance implements Allowance {
     const now = this.#now();
     const held = this.#buckets.get(homeserver) ?? { tokens: rate.burst, at: now };
     const tokens = Math.min(rate.burst, held.tokens + (now - held.at) / 1000 * rate.perSecond);
-    this.#buckets.set(homeserver, { tokens: tokens >= 1 ? tokens - 1 : tokens, at: now });
-    return tokens >= 1 ? 0 : Math.ceil((1 - tokens) / rate.perSecond * 1000);
-  }
-
-  /** Forgets a homeserver without jobs. */
-  forget(homeserver: string): void {
     this.#buckets.delete(homeserver);
+    this.#buckets.set(homeserver, { tokens: tokens >= 1 ? tokens - 1 : tokens, at: now });
+    const oldest = this.#buckets.keys().next();
+    if (this.#buckets.size > MAX_BUCKETS && !oldest.done) this.#buckets.delete(oldest.value);
+    return tokens >= 1 ? 0 : Math.ceil((1 - tokens) / rate.perSecond * 1000);
   }
 }

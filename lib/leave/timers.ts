@@ -18,17 +18,24 @@ export interface TimersDeps {
 
 // Timers hold at most 2^31-1 ms; and whoever sleeps long notices a changed clock late.
 const LONGEST_SLEEP_MS = 60_000;
+// Times that were set anew leave their old entries in the heap: past as many, it is built afresh.
+const MAX_STALE = 1000;
 
 /** Wakes keys at their times; a key has one time, the last one set. */
 export class Timers {
   readonly #deps: TimersDeps;
-  readonly #queue = new TinyQueue<WakeUp>([], (left, right) => left.at - right.at);
+  #queue = heapOf([]);
   readonly #current = new Map<string, number>();
   #cancel: (() => void) | undefined;
   #sleepsUntil = Infinity;
 
   constructor(deps: TimersDeps) {
     this.#deps = deps;
+  }
+
+  /** Entries in the heap, stale ones included. */
+  get size(): number {
+    return this.#queue.length;
   }
 
   /** @param at ms of the monotonic clock; Infinity = never. */
@@ -40,6 +47,7 @@ export class Timers {
     }
     this.#current.set(key, at);
     this.#queue.push({ at, key });
+    if (this.#queue.length > 2 * this.#current.size + MAX_STALE) this.#rebuild();
     if (at < this.#sleepsUntil) this.#sleep();
   }
 
@@ -49,8 +57,13 @@ export class Timers {
 
   close(): void {
     this.#cancel?.();
+    this.#cancel = undefined;
     this.#current.clear();
-    while (this.#queue.length > 0) this.#queue.pop();
+    this.#queue = heapOf([]);
+  }
+
+  #rebuild(): void {
+    this.#queue = heapOf([...this.#current].map(([key, at]) => ({ key, at })));
   }
 
   #sleep(): void {
@@ -59,7 +72,8 @@ export class Timers {
     this.#sleepsUntil = Infinity;
     const next = this.#queue.peek();
     if (next === undefined) return;
-    const delayMs = Math.min(Math.max(next.at - this.#deps.monotonicNow(), 0), LONGEST_SLEEP_MS);
+    // Whole ms: a timer that came a fraction too early would have to be set again.
+    const delayMs = Math.min(Math.max(Math.ceil(next.at - this.#deps.monotonicNow()), 0), LONGEST_SLEEP_MS);
     this.#sleepsUntil = next.at;
     this.#cancel = this.#deps.setTimer(() => this.#wake(), delayMs);
   }
@@ -75,4 +89,8 @@ export class Timers {
     }
     this.#sleep();
   }
+}
+
+function heapOf(wakeUps: WakeUp[]): TinyQueue<WakeUp> {
+  return new TinyQueue(wakeUps, (left, right) => left.at - right.at);
 }

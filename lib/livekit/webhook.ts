@@ -3,10 +3,13 @@
 
 import { DisconnectReason } from "@livekit/protocol";
 import { WebhookReceiver } from "livekit-server-sdk";
+import * as v from "valibot";
 import type { Log } from "../ops/log.ts";
 import { Rarely } from "../ops/rarely.ts";
+import type { Secret } from "../secret.ts";
 import type { ApiKey } from "./access_token.ts";
 import type { Identity, RoomAlias } from "./identity.ts";
+import { isSignedWith } from "./jwt_signature.ts";
 
 /** What a webhook says, as far as it matters here. */
 export type SfuEvent =
@@ -34,6 +37,8 @@ export interface WebhooksDeps {
 const REMEMBERED_EVENTS = 10_000;
 const CLOCK_LEEWAY_SECONDS = 60;
 
+const Payload = v.object({ iss: v.string() });
+
 const TYPES: Readonly<Record<string, "joined" | "left" | "aborted">> = {
   participant_joined: "joined",
   participant_left: "left",
@@ -43,7 +48,8 @@ const TYPES: Readonly<Record<string, "joined" | "left" | "aborted">> = {
 /** Receives webhooks. */
 export class Webhooks {
   readonly #deps: WebhooksDeps;
-  readonly #receivers: readonly WebhookReceiver[];
+  #receivers: ReadonlyMap<string, WebhookReceiver>;
+  #secrets: ReadonlyMap<string, Secret>;
   readonly #seen = new Set<string>();
   readonly #rarely: Rarely;
   #accepted = 0;
@@ -51,8 +57,22 @@ export class Webhooks {
 
   constructor(deps: WebhooksDeps) {
     this.#deps = deps;
-    this.#receivers = deps.apiKeys.map(({ name, secret }) => new WebhookReceiver(name, secret.reveal()));
+    this.#receivers = receiversOf(deps.apiKeys);
+    this.#secrets = secretsOf(deps.apiKeys);
     this.#rarely = new Rarely(deps.monotonicNow);
+  }
+
+  /** Takes webhooks signed with any of these keys, and with no other, from now on. */
+  use(apiKeys: readonly ApiKey[]): void {
+    this.#receivers = receiversOf(apiKeys);
+    this.#secrets = secretsOf(apiKeys);
+  }
+
+  /** Whether one of the keys signed the `Authorization` header; says nothing of the body, nor of when. */
+  isSigned(authorization: string): boolean {
+    const issuer = issuerOf(authorization);
+    const secret = issuer === null ? undefined : this.#secrets.get(issuer);
+    return secret !== undefined && isSignedWith(authorization, secret);
   }
 
   /** Genuine webhooks received. */
@@ -72,19 +92,21 @@ export class Webhooks {
    * @returns null for what does not verify, and for what came before.
    */
   async receive(body: Uint8Array, authorization: string): Promise<SfuEvent | null> {
-    const text = new TextDecoder().decode(body);
-    let cause = "";
-    for (const receiver of this.#receivers) {
-      try {
-        const event = await receiver.receive(text, authorization, false, CLOCK_LEEWAY_SECONDS);
-        this.#accepted++;
-        return this.#isNew(event.id) ? read(event) : null;
-      } catch (error) {
-        // Of several keys, the one that got furthest explains best.
-        const found = explain(error);
-        if (cause === "" || cause === WRONG_KEY) cause = found;
-      }
+    const issuer = issuerOf(authorization);
+    const receiver = issuer === null ? undefined : this.#receivers.get(issuer);
+    if (receiver === undefined) return this.#reject(explainIssuer(authorization, issuer));
+    let event: ReceivedEvent;
+    try {
+      const text = new TextDecoder().decode(body);
+      event = await receiver.receive(text, authorization, false, CLOCK_LEEWAY_SECONDS);
+    } catch (error) {
+      return this.#reject(explain(error));
     }
+    this.#accepted++;
+    return this.#isNew(event.id) ? read(event) : null;
+  }
+
+  #reject(cause: string): null {
     this.#rejected++;
     this.#rarely.once(
       cause,
@@ -101,6 +123,14 @@ export class Webhooks {
     if (this.#seen.size > REMEMBERED_EVENTS && !oldest.done) this.#seen.delete(oldest.value);
     return true;
   }
+}
+
+function receiversOf(apiKeys: readonly ApiKey[]): ReadonlyMap<string, WebhookReceiver> {
+  return new Map(apiKeys.map(({ name, secret }) => [name, new WebhookReceiver(name, secret.reveal())]));
+}
+
+function secretsOf(apiKeys: readonly ApiKey[]): ReadonlyMap<string, Secret> {
+  return new Map(apiKeys.map(({ name, secret }) => [name, secret]));
 }
 
 type ReceivedEvent = Awaited<ReturnType<WebhookReceiver["receive"]>>;
@@ -120,15 +150,27 @@ function read({ event, room, participant }: ReceivedEvent): SfuEvent {
   };
 }
 
-const WRONG_KEY = "signed with another API key: LiveKit's `webhook.api_key` must be one of the keys given here";
+/** The API key that a JWT says it is signed with, not verified; null for what is no JWT. */
+function issuerOf(jwt: string): string | null {
+  try {
+    const payload = v.safeParse(Payload, JSON.parse(Buffer.from(jwt.split(".")[1] ?? "", "base64url").toString()));
+    return payload.success ? payload.output.iss : null;
+  } catch {
+    return null;
+  }
+}
+
+function explainIssuer(authorization: string, issuer: string | null): string {
+  if (authorization === "") return "no Authorization header: not sent by LiveKit";
+  if (issuer === null) return "no JWT in the Authorization header: not sent by LiveKit";
+  return "signed with another API key: LiveKit's `webhook.api_key` must be one of the keys given here";
+}
 
 function explain(error: unknown): string {
   const text = error instanceof Error ? error.message : "";
   const code = error instanceof Error && "code" in error ? error.code : "";
-  if (text.includes("authorization header is empty")) return "no Authorization header: not sent by LiveKit";
   if (text.includes("sha256")) return "wrong body hash: a proxy changes the body on its way";
   if (code === "ERR_JWT_EXPIRED" || /"nbf"/.test(text)) return "expired: the clocks of LiveKit and this host differ";
-  if (code === "ERR_JWT_CLAIM_VALIDATION_FAILED") return WRONG_KEY;
   if (code === "ERR_JWS_SIGNATURE_VERIFICATION_FAILED") {
     return "wrong signature: LiveKit's secret for this API key is not the one given here";
   }

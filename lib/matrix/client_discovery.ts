@@ -32,14 +32,22 @@ export interface ClientDiscoveryDeps {
 const CACHED_SERVERS = 5000;
 const FOUND_TTL_MS = 4 * 60 * 60_000;
 const NOT_FOUND_TTL_MS = 30_000;
+// As long as a server's federation address is kept through a blip.
+const MAX_STALE_MS = 48 * 60 * 60_000;
 const TIMEOUT_MS = 5000;
 
 const Document = v.object({ "m.homeserver": v.object({ base_url: v.string() }) });
 
+interface Kept {
+  readonly outcome: ClientApiOutcome;
+  /** When the document was fetched that it comes from, ms of the monotonic clock. */
+  readonly fetchedAt: number;
+}
+
 /** Finds client-server APIs, remembering them for 4 h. */
 export class ClientDiscovery {
   readonly #deps: ClientDiscoveryDeps;
-  readonly #outcomes: FlightCache<ClientApiOutcome>;
+  readonly #outcomes: FlightCache<Kept>;
 
   constructor(deps: ClientDiscoveryDeps) {
     this.#deps = deps;
@@ -50,10 +58,10 @@ export class ClientDiscovery {
   async find(server: ServerName): Promise<ClientApiOutcome> {
     const override = this.#deps.overrides.get(server);
     if (override !== undefined) return { outcome: "found", api: { baseUrl: override, rule: "inner" } };
-    return await this.#outcomes.getOrLoad(server, (stale) => this.#load(server, stale));
+    return (await this.#outcomes.getOrLoad(server, (stale) => this.#load(server, stale))).outcome;
   }
 
-  async #load(server: ServerName, stale: ClientApiOutcome | undefined): Promise<Loaded<ClientApiOutcome>> {
+  async #load(server: ServerName, stale: Kept | undefined): Promise<Loaded<Kept>> {
     const rule = this.#deps.ruleFor(server);
     const { hostname, port, isIpLiteral } = serverNameParts(server);
     const host = isIpLiteral && hostname.includes(":") ? `[${hostname}]` : hostname;
@@ -67,13 +75,16 @@ export class ClientDiscovery {
       } else {
         const baseUrl = readBaseUrl(fetched.json);
         if (typeof baseUrl !== "string") {
-          return { value: { outcome: "found", api: { baseUrl, rule } }, ttlMs: FOUND_TTL_MS };
+          const outcome = { outcome: "found", api: { baseUrl, rule } } as const;
+          return { value: { outcome, fetchedAt: this.#deps.monotonicNow() }, ttlMs: FOUND_TTL_MS };
         }
         story.push(`${fetched.url}: ${baseUrl}`);
       }
     }
     // A blip must not cost a job its homeserver.
-    const value = stale?.outcome === "found" ? stale : { outcome: "not-found" as const, story };
+    const now = this.#deps.monotonicNow();
+    const isWorthKeeping = stale?.outcome.outcome === "found" && now - stale.fetchedAt < MAX_STALE_MS;
+    const value = isWorthKeeping ? stale : { outcome: { outcome: "not-found", story } as const, fetchedAt: now };
     return { value, ttlMs: NOT_FOUND_TTL_MS };
   }
 }

@@ -2,7 +2,7 @@
 // and tells the answers apart that look alike.
 
 import * as v from "valibot";
-import type { ActionOutcome } from "../leave/machine.ts";
+import type { ActionOutcome } from "../leave/events.ts";
 import { basePathOf, dialOf } from "../net/dial.ts";
 import { type Outbound, OutboundError, type OutboundResponse } from "../net/client.ts";
 import type { ClientApi, ClientDiscovery } from "./client_discovery.ts";
@@ -24,13 +24,17 @@ const PATH = "/_matrix/client/unstable/org.matrix.msc4140/delayed_events";
 const VERSIONS_PATH = "/_matrix/client/versions";
 const MAX_RESPONSE_BYTES = 64 * 1024;
 const DEFAULT_RETRY_AFTER_MS = 1000;
+const MIN_RETRY_AFTER_MS = 100;
 const MAX_RETRY_AFTER_MS = 5 * 60_000;
 const EMPTY_OBJECT = new TextEncoder().encode("{}");
 
+// Each field for itself: a strange one must not hide the other.
 const ErrorBody = v.object({
-  errcode: v.optional(v.string(), ""),
-  retry_after_ms: v.optional(v.pipe(v.number(), v.minValue(0))),
+  errcode: v.fallback(v.optional(v.string(), ""), ""),
+  retry_after_ms: v.fallback(v.optional(v.number()), undefined),
 });
+type ErrorBody = v.InferOutput<typeof ErrorBody>;
+const AnyObject = v.custom<object>((json) => typeof json === "object" && json !== null && !Array.isArray(json));
 const Versions = v.object({ unstable_features: v.optional(v.record(v.string(), v.unknown()), {}) });
 
 /** Calls delayed-event endpoints. */
@@ -55,10 +59,9 @@ export class DelayedEvents {
     try {
       const path = `${PATH}/${encodeURIComponent(delayId)}/${action}`;
       const response = await this.#send(found.api, "POST", path, signal);
-      const { kind, errcode } = classify(response);
-      const story = `status ${response.status}${errcode === "" ? "" : ` ${errcode}`}`;
-      const outcome = kind === "limited" ? { kind, retryAfterMs: retryAfterMs(response) } : { kind };
-      return { outcome, story };
+      const body = errorBody(response);
+      const story = `status ${response.status}${body.errcode === "" ? "" : ` ${body.errcode}`}`;
+      return { outcome: classify(response, body), story };
     } catch (error) {
       if (!(error instanceof OutboundError)) throw error;
       return { outcome: { kind: "failed" }, story: error.message };
@@ -98,30 +101,40 @@ export class DelayedEvents {
 /**
  * Sorts an answer.
  *
- * A 404 is "gone" only with M_NOT_FOUND: with M_UNRECOGNIZED, or from a proxy, the route itself is missing, and taking
- * that for "gone" would leave a ghost behind every job.
+ * An error is the homeserver's own only with an errcode. A 404 is "gone" only with M_NOT_FOUND: with M_UNRECOGNIZED, or
+ * from a proxy, the route itself is missing, and taking that for "gone" would leave a ghost behind every job. Nor is a
+ * page that some web server has for every URL a success.
  */
-function classify(response: OutboundResponse): { kind: ActionOutcome["kind"]; errcode: string } {
-  const body = v.safeParse(ErrorBody, parseJson(response.body));
-  const errcode = body.success && /^[A-Z][A-Z0-9_.]{0,63}$/.test(body.output.errcode) ? body.output.errcode : "";
-  return { kind: kindOf(response.status, errcode), errcode };
+function classify(response: OutboundResponse, body: ErrorBody): ActionOutcome {
+  const { status } = response;
+  const { errcode } = body;
+  if (status === 200) return { kind: v.is(AnyObject, parseJson(response.body)) ? "done" : "failed" };
+  if (status === 409) return { kind: "gone", how: "conflict" };
+  if (status === 429) return { kind: "limited", retryAfterMs: retryAfterMs(response, body) };
+  if (status < 400 || status >= 500 || status === 408 || errcode === "") return { kind: "failed" };
+  if (status === 404 && errcode === "M_NOT_FOUND") return { kind: "gone", how: "not-found" };
+  if (errcode === "M_UNRECOGNIZED") return { kind: "refused", why: "unsupported" };
+  if (status === 401) return { kind: "refused", why: "unauthorised" };
+  if (status === 403) return { kind: "refused", why: "forbidden" };
+  return { kind: "refused", why: "other" };
 }
 
-function kindOf(status: number, errcode: string): ActionOutcome["kind"] {
-  if (status === 200) return "done";
-  if (status === 404) return errcode === "M_NOT_FOUND" ? "gone" : errcode === "M_UNRECOGNIZED" ? "refused" : "failed";
-  if (status === 409) return "gone";
-  if (status === 429) return "limited";
-  if (status >= 500 || status === 408 || status < 400) return "failed";
-  return "refused";
+function errorBody(response: OutboundResponse): ErrorBody {
+  const body = v.safeParse(ErrorBody, response.status === 200 ? undefined : parseJson(response.body));
+  if (!body.success) return { errcode: "", retry_after_ms: undefined };
+  const { errcode } = body.output;
+  return { ...body.output, errcode: /^[A-Z][A-Z0-9_.]{0,63}$/.test(errcode) ? errcode : "" };
 }
 
-function retryAfterMs(response: OutboundResponse): number {
-  const body = v.safeParse(ErrorBody, parseJson(response.body));
-  const header = Number(response.headers["retry-after"] ?? NaN);
-  const asked = (body.success ? body.output.retry_after_ms : undefined) ??
-    (Number.isFinite(header) ? header * 1000 : DEFAULT_RETRY_AFTER_MS);
-  return Math.min(Math.max(asked, 0), MAX_RETRY_AFTER_MS);
+/** Source: Matrix client-server API, "Rate limiting"; RFC 9110, 10.2.3 (seconds, or a date). */
+function retryAfterMs({ headers }: OutboundResponse, { retry_after_ms: inBody }: ErrorBody): number {
+  const header = headers["retry-after"] ?? "";
+  const seconds = /^\d{1,9}$/.test(header.trim()) ? Number(header) : NaN;
+  // Both dates are of the same clock.
+  const untilDate = Date.parse(header) - Date.parse(headers.date ?? "");
+  const candidates = [inBody, seconds * 1000, untilDate, DEFAULT_RETRY_AFTER_MS];
+  const asked = candidates.find((ms) => ms !== undefined && ms >= 0) ?? DEFAULT_RETRY_AFTER_MS;
+  return Math.min(Math.max(asked, MIN_RETRY_AFTER_MS), MAX_RETRY_AFTER_MS);
 }
 
 function parseJson(body: Uint8Array): unknown {
