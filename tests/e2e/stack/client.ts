@@ -20,6 +20,7 @@ export class JoinRefused extends Error {
 /** A participant that is in a room until it is disposed. */
 export class Participant implements AsyncDisposable {
   readonly #room: InstanceType<typeof Room>;
+  #leave: Promise<void> | undefined;
 
   constructor(room: InstanceType<typeof Room>) {
     this.#room = room;
@@ -35,9 +36,9 @@ export class Participant implements AsyncDisposable {
     return this.#room.localParticipant?.identity;
   }
 
-  /** Leaves; the SFU sees an intentional leave. */
+  /** Leaves; the SFU sees an intentional leave. May be called again. */
   async [Symbol.asyncDispose](): Promise<void> {
-    await this.#room.disconnect();
+    await (this.#leave ??= this.#room.disconnect());
   }
 }
 

@@ -22,16 +22,27 @@ export interface Deployment extends AsyncDisposable {
   readonly variables: Readonly<Record<string, string>>;
 }
 
+/** What may differ between two deployments. */
+export interface DeploymentOptions {
+  /** Further settings of the local homeserver. */
+  readonly localSettings?: Readonly<Record<string, unknown>>;
+  /** Where further services will listen that get the SFU's webhooks, as `LIVEKIT_JWT_BIND` takes it. */
+  readonly furtherBinds?: readonly string[];
+}
+
 /** Starts a deployment, installing what is missing. */
-export async function startDeployment(): Promise<Deployment> {
+export async function startDeployment(
+  { localSettings = {}, furtherBinds = [] }: DeploymentOptions = {},
+): Promise<Deployment> {
   await using started = new AsyncDisposableStack();
   const use = <Part extends AsyncDisposable>(part: Part) => started.use(part);
   const ca = await CertificateAuthority.create();
   const bind = await freeBind(); // the SFU must be told before the service starts
+  const webhookUrls = [bind, ...furtherBinds].map((bind) => `http://${bind}/sfu_webhook`);
   const servers = [
-    startSynapse({ host: "localhost", ca }).then(use),
+    startSynapse({ host: "localhost", ca, settings: localSettings }).then(use),
     startSynapse({ host: "127.0.0.1", ca }).then(use),
-    startLiveKit({ apiKey: API_KEY, apiSecret: API_SECRET, webhookUrls: [`http://${bind}/sfu_webhook`] }).then(use),
+    startLiveKit({ apiKey: API_KEY, apiSecret: API_SECRET, webhookUrls }).then(use),
   ] as const;
   assertAllStarted(await Promise.allSettled(servers)); // when one fails, the others must be there to be ended
   const [local, federated, sfu] = await Promise.all(servers);

@@ -8,6 +8,8 @@ export interface Tool {
   /** Folder-safe, such as `livekit-server`. */
   readonly name: string;
   readonly version: string;
+  /** Folder in the user's cache directory; by default that of the rig. */
+  readonly cache?: string;
   /** What the reader waits for when it is not there yet. */
   readonly effort: string;
   /** Installs into an empty folder, which is renamed afterwards. */
@@ -33,7 +35,7 @@ export function ensureInstalled(tool: Tool): Promise<string> {
 }
 
 async function install(tool: Tool): Promise<string> {
-  const root = cacheFolder();
+  const root = cacheFolder(tool);
   await Deno.mkdir(root, { recursive: true });
   using file = await Deno.open(`${root}/${tool.name}.lock`, { write: true, create: true });
   await file.lock(true); // until the file is closed, be it by the end of the process
@@ -84,7 +86,7 @@ async function removeFolder(folder: string): Promise<void> {
   }
 }
 
-function cacheFolder(): string {
+function cacheFolder({ cache = "lk-jwt-service-e2e" }: Tool): string {
   const base = Deno.env.get("XDG_CACHE_HOME") || `${Deno.env.get("HOME")}/.cache`;
-  return `${base}/lk-jwt-service-e2e`;
+  return `${base}/${cache}`;
 }

@@ -42,15 +42,34 @@ export class LiveKit implements AsyncDisposable {
   readonly url: string;
   readonly #apiUrl: string;
   readonly #rooms: RoomServiceClient;
-  readonly #process: BackgroundProcess;
+  readonly #run: () => BackgroundProcess;
   readonly #folder: string;
+  #process: BackgroundProcess;
 
-  constructor(port: number, { apiKey, apiSecret }: LiveKitOptions, process: BackgroundProcess, folder: string) {
+  /** @param run Starts its process, always on the same ports. */
+  constructor(port: number, { apiKey, apiSecret }: LiveKitOptions, run: () => BackgroundProcess, folder: string) {
     this.url = `ws://127.0.0.1:${port}`;
     this.#apiUrl = `http://127.0.0.1:${port}`;
     this.#rooms = new RoomServiceClient(this.#apiUrl, apiKey, apiSecret);
-    this.#process = process;
+    this.#run = run;
+    this.#process = run();
     this.#folder = folder;
+  }
+
+  /** Waits until it answers. */
+  async untilReady(): Promise<void> {
+    await this.#process.untilReady((signal) => this.isHealthy(signal), START_TIMEOUT_MS);
+  }
+
+  /** Ends it as a crash does: nobody is told anything. */
+  async kill(): Promise<void> {
+    await this.#process.stop({ signal: "SIGKILL", graceMs: 5000 });
+  }
+
+  /** Starts it again after {@link kill}: no room is left. */
+  async restart(): Promise<void> {
+    this.#process = this.#run();
+    await this.untilReady();
   }
 
   /** Whether it answers at all. */
@@ -116,8 +135,7 @@ export class LiveKit implements AsyncDisposable {
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
-    // On SIGTERM it would wait for participants to leave.
-    await this.#process.stop({ signal: "SIGKILL", graceMs: 5000 });
+    await this.kill(); // on SIGTERM it would wait for participants to leave
     await Deno.remove(this.#folder, { recursive: true });
   }
 }
@@ -153,16 +171,17 @@ export async function startLiveKit(options: LiveKitOptions): Promise<LiveKit> {
     ...(options.webhookUrls === undefined ? {} : { webhook: { api_key: options.apiKey, urls: options.webhookUrls } }),
   };
   await Deno.writeTextFile(`${folder}/livekit.yaml`, JSON.stringify(config, null, 2)); // JSON is YAML
-  const process = new BackgroundProcess({
-    name: "LiveKit",
-    program: binaryOf(installation),
-    args: ["--config", `${folder}/livekit.yaml`],
-    logFile: `${folder}/livekit.log`,
-    cwd: folder,
-  });
-  const livekit = new LiveKit(port, options, process, folder);
+  const run = () =>
+    new BackgroundProcess({
+      name: "LiveKit",
+      program: binaryOf(installation),
+      args: ["--config", `${folder}/livekit.yaml`],
+      logFile: `${folder}/livekit.log`,
+      cwd: folder,
+    });
+  const livekit = new LiveKit(port, options, run, folder);
   try {
-    await process.untilReady((signal) => livekit.isHealthy(signal), START_TIMEOUT_MS);
+    await livekit.untilReady();
     return livekit;
   } catch (error) {
     await livekit[Symbol.asyncDispose]();

@@ -65,6 +65,14 @@ export class Homeserver implements AsyncDisposable {
     return { status: response.status, body: v.parse(USERINFO, await response.json()) };
   }
 
+  /** Manages a delayed event as a service does (MSC4140): without authentication. Gives the status. */
+  async manageDelayedEvent(delayId: string, action: "cancel" | "restart" | "send"): Promise<number> {
+    const path = `/_matrix/client/unstable/org.matrix.msc4140/delayed_events/${encodeURIComponent(delayId)}/${action}`;
+    const response = await fetch(this.#url(path), { client: this.#client, method: "POST", body: "{}" });
+    await response.body?.cancel();
+    return response.status;
+  }
+
   /**
    * Calls the client-server API.
    *

@@ -51,6 +51,11 @@ export class ServiceProcess implements AsyncDisposable {
     return this.#process.stop({ graceMs: STOP_GRACE_MS });
   }
 
+  /** Ends it without any chance to clean up. */
+  async kill(): Promise<void> {
+    await this.#process.stop({ signal: "SIGKILL", graceMs: STOP_GRACE_MS });
+  }
+
   async [Symbol.asyncDispose](): Promise<void> {
     await this.stop();
     await Deno.remove(this.#folder, { recursive: true });
