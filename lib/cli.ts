@@ -5,8 +5,11 @@ import http from "node:http";
 import manifest from "../deno.json" with { type: "json" };
 import { ANY_ADDRESS, type Bind, formatBind, parseBind } from "./bind.ts";
 import { type Config, ConfigError, describeConfig, parseConfig, type ParsedConfig } from "./config.ts";
+import { rotateKeys } from "./key_rotation.ts";
 import { setTrust } from "./net/trust.ts";
 import { closeLog, createStderrWriter, type Log, type LogWriter, openLog } from "./ops/log.ts";
+import { withIdForm } from "./ops/log_ids.ts";
+import { readFileFacts, warnAboutReadableSecrets } from "./secret_files.ts";
 import { productionDeps, type Service, startService } from "./service.ts";
 
 const NAME = "lk-jwt-service";
@@ -52,21 +55,25 @@ export async function run(args: readonly string[]): Promise<number> {
 }
 
 async function serve(): Promise<number> {
-  // Registered first: as PID 1 a process without a listener never sees SIGTERM at all.
+  // Registered first: as PID 1 a process without a listener never sees SIGTERM at all, and SIGHUP would end any other.
   const stop = listenForStop();
-  const parsed = readConfig();
+  const hangups = listenForHangups();
+  const variables = Deno.env.toObject();
+  const parsed = readConfig(variables);
   if (parsed === null) return 1;
   const { config, warnings } = parsed;
   const writer = createStderrWriter();
-  const log = openLog({ ...config.log, writer });
+  const log = withIdForm(openLog({ ...config.log, writer }), config.logIds);
   try {
-    for (const warning of [...warnings, ...setTrust(config)]) log.warning(warning);
+    const readable = warnAboutReadableSecrets(variables, readFileFacts, Deno.pid === 1);
+    for (const warning of [...warnings, ...readable, ...setTrust(config)]) log.warning(warning);
     surviveStrayErrors(log);
     // A store may be held by a process that is about to end: whoever stops us meanwhile does not wait for it.
     const service = await Promise.race([startService(config, productionDeps(log)), stop.requested]);
     if (typeof service === "string") return 0;
     announce(config, service, log);
     dropPermissions(config);
+    hangups.onEach(() => rotateKeys({ variables, readTextFile: Deno.readTextFileSync, service, log }));
 
     log.info("Stopping", { signal: await stop.requested });
     const leaveAnyway = setTimeout(() => leaveNow(log, writer), DRAIN_TIMEOUT_MS);
@@ -79,13 +86,14 @@ async function serve(): Promise<number> {
     return 1;
   } finally {
     stop.dispose();
+    hangups.dispose();
     closeLog({ writer });
   }
 }
 
-function readConfig(): ParsedConfig | null {
+function readConfig(variables: Readonly<Record<string, string>>): ParsedConfig | null {
   try {
-    return parseConfig(Deno.env.toObject(), (path) => Deno.readTextFileSync(path));
+    return parseConfig(variables, (path) => Deno.readTextFileSync(path));
   } catch (error) {
     if (!(error instanceof ConfigError)) throw error;
     for (const problem of error.problems) printError(problem);
@@ -135,6 +143,28 @@ function listenForStop(): StopRequest {
     dispose() {
       for (const [signal, listener] of listeners) Deno.removeSignalListener(signal, listener);
     },
+  };
+}
+
+interface Hangups {
+  /** Runs something on each SIGHUP from now on, and at once when one has come before. */
+  onEach(run: () => void): void;
+  dispose(): void;
+}
+
+function listenForHangups(): Hangups {
+  let hasCome = false;
+  let run = () => {
+    hasCome = true;
+  };
+  const listener = () => run();
+  Deno.addSignalListener("SIGHUP", listener);
+  return {
+    onEach(wanted) {
+      run = wanted;
+      if (hasCome) run();
+    },
+    dispose: () => Deno.removeSignalListener("SIGHUP", listener),
   };
 }
 

@@ -5,6 +5,7 @@ import { type Bind, formatBind, parseBind } from "./bind.ts";
 import {
   Environment,
   parseBoolean,
+  parseChoice,
   parseHomeservers,
   parseInteger,
   parseNetworks,
@@ -12,16 +13,19 @@ import {
   Problems,
   withoutCredentials,
 } from "./config_values.ts";
+import { type Admission, type RateLimitRule, readAdmission } from "./config_admission.ts";
 import { readApiKeys } from "./config_keys.ts";
 import type { ApiKey } from "./livekit/access_token.ts";
+import type { HomeserverPattern } from "./matrix/homeserver_lists.ts";
 import type { Network } from "./net/address_guard.ts";
 import type { ProxyVariables } from "./net/client.ts";
 import { LOG_FORMATS, type LogFormat, type LogLevel } from "./ops/log.ts";
+import { LOG_ID_FORMS, type LogIdForm } from "./ops/log_ids.ts";
 import { Secret } from "./secret.ts";
 import { findUnknownVariables } from "./variables.ts";
 
 /** The whole configuration, checked. */
-export interface Config {
+export interface Config extends Admission {
   /** What clients get, byte for byte. */
   readonly livekitUrl: string;
   /** Base of the SFU's API, `http:` or `https:`. */
@@ -31,6 +35,8 @@ export interface Config {
   readonly bind: Bind;
   readonly fullAccess: "*" | ReadonlySet<string>;
   readonly log: { readonly level: LogLevel; readonly format: LogFormat };
+  /** How IDs of users and rooms appear in the log. */
+  readonly logIds: LogIdForm;
   readonly tokenTtlSeconds: number;
   readonly canUpdateOwnMetadata: boolean;
   readonly restrictedCanPublish: boolean;
@@ -96,13 +102,20 @@ export function parseConfig(variables: EnvironmentVariables, readTextFile: ReadT
   const livekitUrl = env.get("LIVEKIT_URL") ?? "";
   if (livekitUrl === "") problems.add("LIVEKIT_URL", "is not set", "the wss:// URL of the SFU");
   const apiKeys = readApiKeys(env, problems);
+  const bind = readBind(env, problems);
+  const fullAccess = parseHomeservers(env, "LIVEKIT_FULL_ACCESS_HOMESERVERS", problems);
   const config = {
     livekitUrl,
     sfuApiUrl: parseSfuApiUrl(env, problems),
     apiKeys,
-    bind: readBind(env, problems),
-    fullAccess: parseHomeservers(env, "LIVEKIT_FULL_ACCESS_HOMESERVERS", problems),
-    log: { level: readLogLevel(env, problems), format: readLogFormat(env, problems) },
+    bind,
+    fullAccess,
+    ...readAdmission(env, problems, fullAccess, bind?.transport === "unix"),
+    log: {
+      level: readLogLevel(env, problems),
+      format: parseChoice(env, "LIVEKIT_LOG_FORMAT", problems, LOG_FORMATS, "text"),
+    },
+    logIds: parseChoice(env, "LIVEKIT_LOG_IDS", problems, LOG_ID_FORMS, "plain"),
     tokenTtlSeconds: parseInteger(env, "LIVEKIT_TOKEN_TTL_SECONDS", problems, DEFAULT_TTL_SECONDS, 60, 86_400),
     canUpdateOwnMetadata: parseBoolean(env, "LIVEKIT_CAN_UPDATE_OWN_METADATA", problems, true),
     restrictedCanPublish: parseBoolean(env, "LIVEKIT_RESTRICTED_CAN_PUBLISH", problems, true),
@@ -113,7 +126,7 @@ export function parseConfig(variables: EnvironmentVariables, readTextFile: ReadT
     certificateDirs: env.get("SSL_CERT_DIR"),
     proxies: readProxies(env, problems),
     skipTlsVerification: readSkipTls(env, problems),
-    delegation: parseBoolean(env, "LIVEKIT_DELEGATION", problems, true),
+    delegation: parseBoolean(env, "LIVEKIT_DELEGATION", problems, false),
     delegateRestricted: parseBoolean(env, "LIVEKIT_DELEGATE_RESTRICTED", problems, false),
     stateDir: env.get("LIVEKIT_STATE_DIR") ?? env.get("STATE_DIRECTORY")?.split(":")[0] ?? null,
     sanityCheckIntervalSeconds: parseInteger(
@@ -127,7 +140,7 @@ export function parseConfig(variables: EnvironmentVariables, readTextFile: ReadT
     redisUrl: readRedisUrl(env, problems),
     redisPassword: secretOf(env.get("LIVEKIT_REDIS_PASSWORD")),
   };
-  const { sfuApiUrl, bind } = config;
+  const { sfuApiUrl } = config;
   if (problems.found.length > 0 || sfuApiUrl === null || bind === null || apiKeys === null) {
     throw new ConfigError(problems.found);
   }
@@ -142,13 +155,18 @@ export function describeConfig(config: Config): Record<string, unknown> {
     api_keys: config.apiKeys.map(({ name }) => name),
     bind: formatBind(config.bind),
     full_access: config.fullAccess === "*" ? "*" : [...config.fullAccess],
+    allowed_homeservers: describePatterns(config.homeservers.allowed),
+    blocked_homeservers: describePatterns(config.homeservers.blocked),
+    rate_limit: describeRateLimit(config.rateLimit),
+    trusted_proxies: config.trustedProxies.map(describeNetwork),
     log_level: config.log.level,
+    log_ids: config.logIds,
     token_ttl_seconds: config.tokenTtlSeconds,
     can_update_own_metadata: config.canUpdateOwnMetadata,
     restricted_can_publish: config.restrictedCanPublish,
     federation_url_overrides: describeMap(config.federationUrlOverrides),
     cs_api_url_overrides: describeMap(config.csApiUrlOverrides),
-    federation_allow_networks: config.federationAllowNetworks.map(([address, bits]) => `${address}/${bits}`),
+    federation_allow_networks: config.federationAllowNetworks.map(describeNetwork),
     extra_ca: config.extraCertificates !== undefined,
     proxy: Object.keys(config.proxies),
     skip_tls_verification: config.skipTlsVerification,
@@ -162,6 +180,18 @@ export function describeConfig(config: Config): Record<string, unknown> {
 
 function describeMap(map: ReadonlyMap<string, URL>): Record<string, string> {
   return Object.fromEntries([...map].map(([server, url]) => [server, url.origin]));
+}
+
+function describePatterns(patterns: "*" | readonly HomeserverPattern[]): "*" | readonly string[] {
+  return patterns === "*" ? "*" : patterns.map(({ text }) => text);
+}
+
+function describeRateLimit(rule: RateLimitRule | null): string {
+  return rule === null ? "none" : `${rule.requests}/${rule.windowSeconds}s`;
+}
+
+function describeNetwork([address, prefixLength]: Network): string {
+  return `${address}/${prefixLength}`;
 }
 
 function parseSfuApiUrl(env: Environment, problems: Problems): URL | null {
@@ -226,13 +256,6 @@ function readLogLevel(env: Environment, problems: Problems): LogLevel {
       problems.warn(`LIVEKIT_LOG_LEVEL is "${text}", expected debug, info, warn or error: info is used`);
       return "info";
   }
-}
-
-function readLogFormat(env: Environment, problems: Problems): LogFormat {
-  const text = env.get("LIVEKIT_LOG_FORMAT")?.toLowerCase() ?? "text";
-  const format = LOG_FORMATS.find((known) => known === text);
-  if (format === undefined) problems.add("LIVEKIT_LOG_FORMAT", `is "${text}"`, "text or json");
-  return format ?? "text";
 }
 
 function readExtraCertificates(env: Environment, problems: Problems): string | undefined {

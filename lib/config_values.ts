@@ -85,6 +85,21 @@ export function parseBoolean(env: Environment, name: string, problems: Problems,
   return fallback;
 }
 
+/** One of a few words, in whatever case. */
+export function parseChoice<Choice extends string>(
+  env: Environment,
+  name: string,
+  problems: Problems,
+  choices: readonly Choice[],
+  fallback: Choice,
+): Choice {
+  const text = env.get(name);
+  if (text === undefined) return fallback;
+  const choice = choices.find((known) => known === text.toLowerCase());
+  if (choice === undefined) problems.add(name, `is "${text}"`, choices.join(" or "));
+  return choice ?? fallback;
+}
+
 /** The list of full-access servers; `*` counts only when it stands alone. */
 export function parseHomeservers(env: Environment, name: string, problems: Problems): "*" | ReadonlySet<string> {
   const entries = splitList(env.get(name) ?? "*");
@@ -144,7 +159,8 @@ export function parseNetworks(env: Environment, name: string, problems: Problems
   });
 }
 
-function splitList(text: string): string[] {
+/** The entries of a list, by commas or spaces. */
+export function splitList(text: string): string[] {
   return text.split(/[,\s]+/).filter((entry) => entry !== "");
 }
 

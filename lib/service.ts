@@ -1,9 +1,10 @@
 // Builds one service out of its parts, listens, and drains. The only place where production parts are chosen.
 
 import { setTimeout as sleepFor } from "node:timers/promises";
-import { Capacity } from "./capacity.ts";
+import { Capacity, type CapacityLimits, DEFAULT_LIMITS } from "./capacity.ts";
 import type { Config } from "./config.ts";
 import { createApp } from "./http/app.ts";
+import type { RateLimit } from "./http/rate_limit.ts";
 import { Delegations } from "./leave/delegations.ts";
 import { Inbox } from "./leave/inbox.ts";
 import { LeaveManager } from "./leave/manager.ts";
@@ -15,9 +16,10 @@ import { Webhooks } from "./livekit/webhook.ts";
 import { ClientDiscovery } from "./matrix/client_discovery.ts";
 import { DelayedEvents } from "./matrix/delayed_events.ts";
 import { FederationClient } from "./matrix/federation_client.ts";
+import { HomeserverLists } from "./matrix/homeserver_lists.ts";
 import { OpenIdVerifier } from "./matrix/openid.ts";
 import { ServerDiscovery } from "./matrix/server_discovery.ts";
-import { listen } from "./listen.ts";
+import { Listener } from "./listen.ts";
 import { AddressGuard } from "./net/address_guard.ts";
 import { type Connectors, type HostResolver, OutboundClient } from "./net/client.ts";
 import { resolveSrv, type SrvResolver } from "./net/srv.ts";
@@ -43,6 +45,8 @@ export interface ServiceDeps {
 /** A service that listens. */
 export interface Service {
   readonly address: Deno.Addr;
+  /** Signs with the first of these keys and takes webhooks signed with any, from the next request on. */
+  useKeys(apiKeys: Config["apiKeys"]): void;
   /** Stops accepting, answers what is in flight, closes everything. */
   drain(): Promise<void>;
 }
@@ -94,14 +98,15 @@ export async function startService(config: Config, deps: ServiceDeps): Promise<S
   const manager = config.delegation
     ? new LeaveManager({
       ...deps,
-      ...chooseStore(config, deps.monotonicNow, deps.log),
+      ...chooseStore(config, deps),
       sfu: roomService,
       delayedEvents,
       sweepIntervalMs: config.sanityCheckIntervalSeconds * 1000,
     })
     : null;
+  const webhooks = new Webhooks({ ...deps, apiKeys: config.apiKeys });
   const inbox = new Inbox({
-    webhooks: new Webhooks({ ...deps, apiKeys: config.apiKeys }),
+    webhooks,
     listeners: [
       (event) => event.type === "room-finished" ? rooms.forget(event.room) : undefined,
       (event) => manager?.receive(event),
@@ -110,11 +115,16 @@ export async function startService(config: Config, deps: ServiceDeps): Promise<S
   });
   await manager?.start();
 
+  const homeservers = new HomeserverLists({ ...config.homeservers, fullAccess: config.fullAccess });
+  const isListed = (server: string) => homeservers.names(server) || config.federationUrlOverrides.has(server);
+  const capacity = new Capacity({ ...deps, limits: limitsFor(config), isListed });
+  const rateLimit = await openRateLimit(config, deps);
+
   let isDraining = false;
   const app = createApp({
     exchange: {
       policy: config,
-      openId: new OpenIdVerifier({ ...deps, federation }),
+      openId: new OpenIdVerifier({ ...deps, federation, onVerified: (server) => capacity.prove(server) }),
       rooms,
       delegations: new Delegations({
         ...deps,
@@ -122,27 +132,51 @@ export async function startService(config: Config, deps: ServiceDeps): Promise<S
         discovery: clientDiscovery,
         delayedEvents,
         allowsRestricted: config.delegateRestricted,
+        isListed,
       }),
       signer,
       now: deps.now,
       log: deps.log,
     },
-    capacity: new Capacity(),
+    capacity,
+    homeservers,
+    rateLimit,
+    trustedProxies: config.trustedProxies,
     log: deps.log,
     takesDelegations: manager !== null,
+    isWebhookSigned: (authorization) => webhooks.isSigned(authorization),
     onWebhook: (body, authorization) => inbox.put(body, authorization),
     isDraining: () => isDraining,
   });
 
-  const server = await listen(config.bind, app);
+  const listener = await Listener.open(config.bind, app, deps.log);
   return {
-    address: server.addr,
+    address: listener.address,
+    useKeys(apiKeys) {
+      signer.use(apiKeys[0]);
+      roomService.renewTokens();
+      webhooks.use(apiKeys);
+    },
     async drain() {
       isDraining = true;
-      await server.shutdown();
+      await listener.shutdown();
+      rateLimit?.close();
       await inbox.settle();
       await manager?.close();
       outbound.close();
     },
   };
+}
+
+/** Where the operator names no server, there is none to keep places for. */
+function limitsFor({ homeservers, fullAccess, federationUrlOverrides }: Config): CapacityLimits {
+  const namesServers = homeservers.allowed !== "*" || fullAccess !== "*" || federationUrlOverrides.size > 0;
+  return namesServers ? DEFAULT_LIMITS : { ...DEFAULT_LIMITS, unlisted: DEFAULT_LIMITS.total };
+}
+
+/** The library behind it is loaded where it is wanted. */
+async function openRateLimit({ rateLimit }: Config, deps: ServiceDeps): Promise<RateLimit | null> {
+  if (rateLimit === null) return null;
+  const { createRateLimit } = await import("./http/rate_limit.ts");
+  return createRateLimit({ ...rateLimit, redis: null, monotonicNow: deps.monotonicNow, log: deps.log });
 }

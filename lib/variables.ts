@@ -51,6 +51,11 @@ export const VARIABLES = [
   { name: "LIVEKIT_LOG_LEVEL", fallback: "`info`", meaning: "`debug`, `info`, `warn` or `error`." },
   { name: "LIVEKIT_LOG_FORMAT", fallback: "`text`", meaning: "`text`, or `json` for one object per line." },
   {
+    name: "LIVEKIT_LOG_IDS",
+    fallback: "`plain`",
+    meaning: "`hash` = user, room and device IDs appear in the log as the first 16 digits of their SHA-256.",
+  },
+  {
     name: "LIVEKIT_TOKEN_TTL_SECONDS",
     fallback: "`3600`",
     meaning: "How long a LiveKit token is valid, from 60 to 86400.",
@@ -64,6 +69,26 @@ export const VARIABLES = [
     name: "LIVEKIT_RESTRICTED_CAN_PUBLISH",
     fallback: "`true`",
     meaning: "Whether users of other homeservers may publish media, or only listen and watch.",
+  },
+  {
+    name: "LIVEKIT_ALLOWED_HOMESERVERS",
+    fallback: "`*`",
+    meaning: "Only users of these servers and of those with full access are served: `example.com, *.example.org`.",
+  },
+  {
+    name: "LIVEKIT_BLOCKED_HOMESERVERS",
+    fallback: "unset",
+    meaning: "Users of these servers are refused, whatever else lists them: `evil.example, *.evil.example`.",
+  },
+  {
+    name: "LIVEKIT_RATE_LIMIT",
+    fallback: "unset",
+    meaning: "Requests per client address (IPv6: per /64) and window, such as `20/10s` or `100/1m`.",
+  },
+  {
+    name: "LIVEKIT_TRUSTED_PROXIES",
+    fallback: "unset",
+    meaning: "Networks of proxies whose `X-Forwarded-For` tells the client address: `10.0.0.0/8, ::1`.",
   },
   {
     name: "LIVEKIT_FEDERATION_URL_OVERRIDES",
@@ -92,8 +117,9 @@ export const VARIABLES = [
   },
   {
     name: "LIVEKIT_DELEGATION",
-    fallback: "`on`",
-    meaning: "`off` = take charge of no delayed leave events: clients keep their own short timer.",
+    fallback: "`off`",
+    meaning:
+      "`on` = take charge of delayed leave events; off, clients keep their own short timer. A preview: see below.",
   },
   {
     name: "LIVEKIT_DELEGATE_RESTRICTED",

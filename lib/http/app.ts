@@ -4,21 +4,39 @@
 import type { Capacity } from "../capacity.ts";
 import { Deadlines } from "../deadline.ts";
 import { delegate, exchange, type ExchangeDeps } from "../exchange.ts";
+import type { HomeserverLists } from "../matrix/homeserver_lists.ts";
+import type { Network } from "../net/address_guard.ts";
 import type { Log } from "../ops/log.ts";
 import { readBody } from "./body.ts";
+import { type ClientAddress, clientAddress } from "./client_address.ts";
 import { MatrixError } from "./matrix_error.ts";
+import type { RateLimit } from "./rate_limit.ts";
 import { parseDelegationRequest, parseSfuRequest, parseTokenRequest, type TokenRequest } from "./requests.ts";
 
+/** What is known of a request beside itself. */
+export interface RequestInfo {
+  /** The other end of its connection. */
+  readonly remoteAddr: Deno.Addr;
+}
+
 /** Answers one request. Never rejects. */
-export type App = (request: Request) => Promise<Response>;
+export type App = (request: Request, info: RequestInfo) => Promise<Response>;
 
 /** What the front needs. */
 export interface AppDeps {
   readonly exchange: ExchangeDeps;
   readonly capacity: Capacity;
+  /** Whose users may ask at all. */
+  readonly homeservers: Pick<HomeserverLists, "allows">;
+  /** How often a client may ask; null = as often as it likes. */
+  readonly rateLimit: Pick<RateLimit, "take"> | null;
+  /** Networks of proxies whose `X-Forwarded-For` counts. */
+  readonly trustedProxies: readonly Network[];
   readonly log: Log;
   /** Whether `/delegate_delayed_leave` exists. */
   readonly takesDelegations: boolean;
+  /** Whether the sender of a webhook holds one of LiveKit's keys; its body is not known yet. */
+  readonly isWebhookSigned: (authorization: string) => boolean;
   /** Takes a webhook after it was answered; never throws. */
   readonly onWebhook: (body: Uint8Array, authorization: string) => void;
   /** True once the service is about to end: no new work. */
@@ -31,11 +49,13 @@ interface Route {
   readonly methods: readonly string[];
   /** True where any other method is answered like the first one. */
   readonly anyMethod?: true;
-  readonly handle: (request: Request) => Promise<Response>;
+  readonly handle: (request: Request, info: RequestInfo) => Promise<Response>;
 }
 
 const MAX_JSON_BYTES = 64 * 1024;
 const MAX_WEBHOOK_BYTES = 1024 * 1024;
+// The server underneath takes 64 KiB. All headers together it takes up to some 100 KiB, and 100 or so of them.
+const MAX_URL_CHARACTERS = 8192;
 
 /** From the first byte of a request to its answer: the body, the homeserver, the SFU. */
 const DEADLINE_MS = 10_000;
@@ -54,11 +74,19 @@ export function createApp(deps: AppDeps): App {
   const delegation: Route = {
     path: "/delegate_delayed_leave",
     methods: ["POST"],
-    handle: (request) => answer(request, parseDelegationRequest, delegate),
+    handle: (request, info) => answer(request, info, parseDelegationRequest, delegate),
   };
   const routes: readonly Route[] = [
-    { path: "/sfu/get", methods: ["POST"], handle: (request) => answer(request, parseSfuRequest, exchange) },
-    { path: "/get_token", methods: ["POST"], handle: (request) => answer(request, parseTokenRequest, exchange) },
+    {
+      path: "/sfu/get",
+      methods: ["POST"],
+      handle: (request, info) => answer(request, info, parseSfuRequest, exchange),
+    },
+    {
+      path: "/get_token",
+      methods: ["POST"],
+      handle: (request, info) => answer(request, info, parseTokenRequest, exchange),
+    },
     // Missing where delegation is off: to clients any other answer than 404 means that it is on.
     ...(deps.takesDelegations ? [delegation] : []),
     { path: "/sfu_webhook", methods: ["POST"], anyMethod: true, handle: takeWebhook },
@@ -67,13 +95,16 @@ export function createApp(deps: AppDeps): App {
 
   async function answer<Wanted extends TokenRequest>(
     request: Request,
+    info: RequestInfo,
     parse: (body: Uint8Array) => Wanted,
     work: (wanted: Wanted, deps: ExchangeDeps, signal: AbortSignal) => Promise<unknown>,
   ): Promise<Response> {
     if (deps.isDraining()) throw new MatrixError(503, "M_UNKNOWN", "The service is shutting down");
     return await deadlines.run(async (signal) => {
       const wanted = parse(await readBody(request, MAX_JSON_BYTES, signal));
+      if (deps.rateLimit !== null) await deps.rateLimit.take(clientOf(request, info, deps.trustedProxies));
       const server = wanted.openIdToken.matrixServerName;
+      if (!deps.homeservers.allows(server)) throw forbidden(server);
       return json(200, await deps.capacity.run(server, () => work(wanted, deps.exchange, signal)));
     });
   }
@@ -81,23 +112,27 @@ export function createApp(deps: AppDeps): App {
   // LiveKit holds back a room's events while one is unanswered, and operators probe the route without a signature:
   // always 200, before anything else happens. Reading the body first keeps the connection usable.
   async function takeWebhook(request: Request): Promise<Response> {
-    const body = await deadlines.run((signal) => readBody(request, MAX_WEBHOOK_BYTES, signal)).catch(() => null);
     const authorization = request.headers.get("authorization") ?? "";
+    // Who cannot sign does not get megabytes held for them; that they came is still told.
+    const isSigned = deps.isWebhookSigned(authorization);
+    const maxBytes = isSigned ? MAX_WEBHOOK_BYTES : MAX_JSON_BYTES;
+    const body = await deadlines.run((signal) => readBody(request, maxBytes, signal)).catch(() => null);
     if (body !== null && request.method === "POST") setTimeout(() => deps.onWebhook(body, authorization), 0);
     return empty();
   }
 
-  return async (request) => {
+  return async (request, info) => {
     const path = pathOf(request.url);
     let route: Route | undefined;
     try {
       route = findRoute(routes, path);
       if (request.method === "OPTIONS") return withCors(empty(), route);
+      if (request.url.length > MAX_URL_CHARACTERS) throw new MatrixError(414, "M_UNRECOGNIZED", "The URL is too long");
       if (route === undefined) throw new MatrixError(404, "M_UNRECOGNIZED", "Unrecognized request");
       if (!route.anyMethod && !route.methods.includes(request.method)) {
         throw new MatrixError(405, "M_UNRECOGNIZED", "Method not allowed");
       }
-      return withCors(await route.handle(request), route);
+      return withCors(await route.handle(request, info), route);
     } catch (error) {
       return withCors(errorResponse(error, request.method, path, route, deps.log), route);
     }
@@ -123,6 +158,21 @@ function pathOf(url: string): string {
   return end < 0 ? url.slice(start) : url.slice(start, start + end);
 }
 
+function clientOf(
+  request: Request,
+  { remoteAddr }: RequestInfo,
+  trustedProxies: readonly Network[],
+): ClientAddress | null {
+  const peer = "hostname" in remoteAddr ? remoteAddr.hostname : null;
+  return clientAddress(peer, request.headers.get("x-forwarded-for"), trustedProxies);
+}
+
+function forbidden(serverName: string): MatrixError {
+  return new MatrixError(403, "M_FORBIDDEN", "Users of this homeserver are not served here", {
+    cause: `"${serverName.slice(0, 300)}" is blocked, or not among the allowed homeservers`,
+  });
+}
+
 function empty(): Response {
   return new Response(null, { status: 200 });
 }
@@ -137,13 +187,14 @@ function errorResponse(error: unknown, method: string, path: string, route: Rout
     log.error("Cannot answer a request: this is a bug", { id, path, error: describe(error) });
     return json(500, { errcode: "M_UNKNOWN", error: `Internal server error (${id})` });
   }
-  const { status, errcode, message, retryAfterSeconds } = error;
+  const { status, errcode, message, retryAfterSeconds, retryAfterMs } = error;
   const cause = error.cause instanceof Error ? error.cause.message : error.cause ?? message;
   const fields = { status, errcode, method, path: path.slice(0, 200), cause };
-  // Scanners ask for anything, all day.
-  if (status === 404 || status === 405) log.debug("Refused", fields);
+  // Scanners ask for anything, all day; and who asks too often is told of elsewhere, now and then.
+  if (status === 404 || status === 405 || status === 414 || status === 429) log.debug("Refused", fields);
   else log.info("Refused", fields);
-  const response = json(status, { errcode, error: message });
+  const retryAfter = retryAfterMs === undefined ? {} : { retry_after_ms: retryAfterMs };
+  const response = json(status, { errcode, error: message, ...retryAfter });
   if (retryAfterSeconds !== undefined) response.headers.set("retry-after", String(retryAfterSeconds));
   if (status === 405 && route !== undefined) response.headers.set("allow", allowed(route));
   return response;

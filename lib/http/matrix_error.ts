@@ -15,16 +15,21 @@ export type ErrorCode =
 export interface MatrixErrorOptions extends ErrorOptions {
   /** Whole seconds for the `Retry-After` header. */
   readonly retryAfterSeconds?: number;
+  /** For `retry_after_ms`, and for the header. */
+  readonly retryAfterMs?: number;
 }
 
 /** An answer that is an error. `message` is sent to the client word for word; `cause` is not. */
 export class MatrixError extends Error {
   override name = "MatrixError";
   readonly retryAfterSeconds: number | undefined;
+  readonly retryAfterMs: number | undefined;
 
   constructor(readonly status: number, readonly errcode: ErrorCode, message: string, options?: MatrixErrorOptions) {
     super(message, options);
-    this.retryAfterSeconds = options?.retryAfterSeconds;
+    this.retryAfterMs = options?.retryAfterMs;
+    const ofMs = this.retryAfterMs === undefined ? undefined : Math.ceil(this.retryAfterMs / 1000);
+    this.retryAfterSeconds = options?.retryAfterSeconds ?? ofMs;
   }
 }
 

@@ -43,19 +43,21 @@ const BLOCK_BYTES = 64; // of SHA-256
 
 /** Signs with one API key. */
 export class AccessTokenSigner {
-  readonly #issuer: string;
+  #issuer: string;
   // The two halves of the HMAC (RFC 2104), with the key already taken in: each signature goes on from copies of them,
   // where `createHmac` would begin with the key every time.
-  readonly #inner: Hash;
-  readonly #outer: Hash;
+  #inner: Hash;
+  #outer: Hash;
 
   constructor(key: ApiKey) {
     this.#issuer = key.name;
-    const secret = Buffer.from(key.secret.reveal(), "utf8");
-    const block = secret.length > BLOCK_BYTES ? createHash("sha256").update(secret).digest() : secret;
-    const padded = (pad: number) => Uint8Array.from({ length: BLOCK_BYTES }, (_, index) => (block[index] ?? 0) ^ pad);
-    this.#inner = createHash("sha256").update(padded(0x36));
-    this.#outer = createHash("sha256").update(padded(0x5c));
+    [this.#inner, this.#outer] = halves(key.secret);
+  }
+
+  /** Signs with another key from now on. */
+  use(key: ApiKey): void {
+    this.#issuer = key.name;
+    [this.#inner, this.#outer] = halves(key.secret);
   }
 
   /** The compact JWT. */
@@ -74,6 +76,13 @@ export class AccessTokenSigner {
     const inner = this.#inner.copy().update(signed).digest();
     return `${signed}.${this.#outer.copy().update(inner).digest("base64url")}`;
   }
+}
+
+function halves(key: Secret): [inner: Hash, outer: Hash] {
+  const secret = Buffer.from(key.reveal(), "utf8");
+  const block = secret.length > BLOCK_BYTES ? createHash("sha256").update(secret).digest() : secret;
+  const padded = (pad: number) => Uint8Array.from({ length: BLOCK_BYTES }, (_, index) => (block[index] ?? 0) ^ pad);
+  return [createHash("sha256").update(padded(0x36)), createHash("sha256").update(padded(0x5c))];
 }
 
 /** Base64url of the JSON, free of "-" and "_". */

@@ -89,6 +89,11 @@ export class RoomService {
     this.#deps = deps;
   }
 
+  /** Forgets the service's own tokens: the next call signs anew. */
+  renewTokens(): void {
+    this.#tokens.clear();
+  }
+
   /**
    * Creates a room; a room that is there already is returned as it is.
    *

@@ -4,13 +4,20 @@
 import { isIP } from "node:net";
 import type { DialRule } from "../net/address_guard.ts";
 import { type Outbound, OutboundError, type OutboundResponse } from "../net/client.ts";
+import { Outages } from "./outages.ts";
 import type { ServerDiscovery, Target } from "./server_discovery.ts";
 import type { ServerName } from "./server_name.ts";
 
 /** What came of a request: an answer with its story, or no answer. */
 export type FederationOutcome =
   | { readonly outcome: "answer"; readonly response: OutboundResponse; readonly story: readonly string[] }
-  | { readonly outcome: "no-answer"; readonly story: readonly string[]; readonly blocked: boolean };
+  | {
+    readonly outcome: "no-answer";
+    readonly story: readonly string[];
+    readonly blocked: boolean;
+    /** Told from memory: nothing was sent. */
+    readonly remembered: boolean;
+  };
 
 /** What the client needs from outside. */
 export interface FederationClientDeps {
@@ -32,16 +39,31 @@ const RETRY_PAUSE_MS = 250;
 /** GET requests to federation APIs, without authentication. */
 export class FederationClient {
   readonly #deps: FederationClientDeps;
+  readonly #outages: Outages;
 
   constructor(deps: FederationClientDeps) {
     this.#deps = deps;
+    this.#outages = new Outages(deps.monotonicNow);
   }
 
   /**
+   * Asks, unless the server could not be reached a moment ago.
+   *
    * @param path Path and query; the query is never part of the story.
    * @param signal The deadline of the whole: resolution, every target, and the one retry.
    */
   async get(server: ServerName, path: string, signal: AbortSignal): Promise<FederationOutcome> {
+    const outage = this.#outages.current(server);
+    if (outage !== null) return { outcome: "no-answer", story: outage.story, blocked: false, remembered: true };
+    const startedAt = this.#deps.monotonicNow();
+    const { response, failure, story } = await this.#ask(server, path, signal);
+    this.#outages.learn(server, failure, story, this.#deps.monotonicNow() - startedAt);
+    return response === null
+      ? { outcome: "no-answer", story, blocked: failure === "blocked", remembered: false }
+      : { outcome: "answer", response, story };
+  }
+
+  async #ask(server: ServerName, path: string, signal: AbortSignal): Promise<Attempt & { story: readonly string[] }> {
     const story: string[] = [];
     for (let attempt = 1;; attempt++) {
       const startedAt = this.#deps.monotonicNow();
@@ -49,11 +71,7 @@ export class FederationClient {
       const isPassing = result.failure === "connect" || result.failure === "reset" ||
         (result.response !== null && result.response.status >= 500);
       const isQuick = this.#deps.monotonicNow() - startedAt < RETRY_WITHIN_MS;
-      if (attempt > 1 || !isPassing || !isQuick || signal.aborted) {
-        return result.response === null
-          ? { outcome: "no-answer", story, blocked: result.failure === "blocked" }
-          : { outcome: "answer", response: result.response, story };
-      }
+      if (attempt > 1 || !isPassing || !isQuick || signal.aborted) return { ...result, story };
       // A kept-alive connection that the server had just closed says nothing about the server: no pause.
       if (result.failure !== "reset") await this.#pause(signal);
       story.push("tried once more");

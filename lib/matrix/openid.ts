@@ -23,6 +23,8 @@ export interface OpenIdToken {
 export interface OpenIdVerifierDeps {
   readonly federation: Pick<FederationClient, "get">;
   readonly monotonicNow: () => number;
+  /** Told of each server that vouched for a user. */
+  readonly onVerified?: (server: ServerName) => void;
   readonly log: Log;
 }
 
@@ -75,7 +77,10 @@ export class OpenIdVerifier {
     const path = `${USERINFO_PATH}?access_token=${encodeURIComponent(accessToken.reveal())}`;
     const result = await this.#deps.federation.get(server, path, signal);
     const user = result.outcome === "answer" ? readUser(server, result) : null;
-    if (user !== null && "id" in user) return user.id;
+    if (user !== null && "id" in user) {
+      this.#deps.onVerified?.(server);
+      return user.id;
+    }
 
     const fields = { server, steps: [...result.story, ...(user === null ? [] : [user.problem])] };
     if (result.outcome === "no-answer" && result.blocked) {
@@ -85,7 +90,7 @@ export class OpenIdVerifier {
             "LIVEKIT_FULL_ACCESS_HOMESERVERS, or its network in LIVEKIT_FEDERATION_ALLOW_NETWORKS",
           fields,
         ));
-    } else {
+    } else if (result.outcome === "answer" || !result.remembered) {
       this.#deps.log.warning("Cannot verify an OpenID token", fields);
     }
     throw unauthorised(fields.steps.at(-1));

@@ -139,7 +139,8 @@ function unwrap(address: ipaddr.IPv6): ipaddr.IPv4 | ipaddr.IPv6 {
   return address;
 }
 
-function contains(network: Network, address: ipaddr.IPv4 | ipaddr.IPv6): boolean {
+/** Whether a network holds an address. */
+export function contains(network: Network, address: ipaddr.IPv4 | ipaddr.IPv6): boolean {
   const [base, prefixLength] = network;
   if (base instanceof ipaddr.IPv4 && address instanceof ipaddr.IPv4) return address.match(base, prefixLength);
   if (base instanceof ipaddr.IPv6 && address instanceof ipaddr.IPv6) return address.match(base, prefixLength);

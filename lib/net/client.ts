@@ -7,6 +7,7 @@ import http from "node:http";
 import https from "node:https";
 import { isIP, type LookupFunction, type Socket } from "node:net";
 import type { AddressGuard, DialRule } from "./address_guard.ts";
+import { IdleConnections } from "./idle_connections.ts";
 import { Slots } from "./slots.ts";
 
 /** One request to one target. No redirect is ever followed here. */
@@ -104,6 +105,9 @@ export const MAX_CONNECTIONS_PER_HOST = 64;
 // Longer than a client's pause between its two or three requests, shorter than the idle time-out of common proxies.
 const IDLE_CONNECTION_MS = 25_000;
 
+// To all hosts together.
+const MAX_IDLE_CONNECTIONS = 1000;
+
 // RFC 8305: the other address family is tried after a quarter of a second, not after the deadline.
 const NEXT_ADDRESS_AFTER_MS = 250;
 
@@ -119,6 +123,7 @@ export class OutboundClient implements Outbound {
   // A pooled connection must never serve a request that could not have dialled it: one pool per rule.
   readonly #agents = new Map<string, AgentPair>();
   readonly #slots = new Slots(MAX_CONNECTIONS_PER_HOST);
+  readonly #idle = new IdleConnections(MAX_IDLE_CONNECTIONS);
 
   constructor(options: OutboundClientOptions) {
     this.#options = options;
@@ -247,6 +252,8 @@ export class OutboundClient implements Outbound {
       http: new http.Agent({ ...common, lookup: this.#guardedLookup(rule, direct, false) }),
       https: new https.Agent({ ...common, lookup: this.#guardedLookup(rule, direct, true) }),
     };
+    this.#idle.govern(pair.http);
+    this.#idle.govern(pair.https);
     if (connectors !== undefined) {
       pair.http.createConnection = (options) => connectors.tcp(options);
       pair.https.createConnection = (options) => connectors.tls(options);
@@ -316,6 +323,8 @@ const CONNECT_CODES = new Set([
   "EINVAL",
   "ERR_PROXY_TUNNEL",
 ]);
+// A certificate's names stand in them too, and may be any number.
+const MAX_CAUSE_CHARACTERS = 300;
 // A proxy's URL stands in the runtime's error texts as it was given, password included.
 const URL_CREDENTIALS = /\/\/[^/\s]*@/g;
 const RESET_CODES = new Set(["ECONNRESET", "EPIPE", "ECONNABORTED", "ERR_STREAM_PREMATURE_CLOSE"]);
@@ -323,7 +332,8 @@ const RESET_CODES = new Set(["ECONNRESET", "EPIPE", "ECONNABORTED", "ERR_STREAM_
 function classify(error: unknown, where: string): OutboundError {
   const first = error instanceof AggregateError && error.errors.length > 0 ? error.errors[0] : error;
   const code = codeOf(first);
-  const text = (first instanceof Error ? first.message : String(first)).replaceAll(URL_CREDENTIALS, "//");
+  const text = (first instanceof Error ? first.message : String(first)).replaceAll(URL_CREDENTIALS, "//")
+    .slice(0, MAX_CAUSE_CHARACTERS);
   const because = (failure: OutboundFailure, what: string) =>
     new OutboundError(failure, `${what} ${where}: ${text || code}`, { cause: error });
 

@@ -1,7 +1,7 @@
 // When the front cannot or will not do its job: ending, full, or broken. And what of it reaches a log.
 
 import assert from "node:assert/strict";
-import { Capacity } from "../../lib/capacity.ts";
+import { Capacity, DEFAULT_LIMITS } from "../../lib/capacity.ts";
 import type { OutboundResponse } from "../../lib/net/client.ts";
 import { answerWell } from "./fake_outbound.ts";
 import { assertError, createFront, HASHED_BODY, LEGACY_BODY, post } from "./front.ts";
@@ -17,7 +17,11 @@ Deno.test("a service that is about to end takes no new work", async () => {
 Deno.test("what goes beyond capacity is 503 at once, with a time to come back", async () => {
   const gate = Promise.withResolvers<void>();
   const { app, outbound } = createFront({
-    capacity: new Capacity({ total: 2, perServer: 1 }),
+    capacity: new Capacity({
+      limits: { ...DEFAULT_LIMITS, perServer: 1 },
+      isListed: () => true,
+      monotonicNow: () => 0,
+    }),
     answer: async (request): Promise<OutboundResponse> => {
       await gate.promise;
       return answerWell(request);

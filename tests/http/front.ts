@@ -5,14 +5,17 @@ import assert from "node:assert/strict";
 import { Capacity } from "../../lib/capacity.ts";
 import type { GrantPolicy } from "../../lib/exchange.ts";
 import { type App, createApp } from "../../lib/http/app.ts";
+import type { RateLimit } from "../../lib/http/rate_limit.ts";
 import { Delegations } from "../../lib/leave/delegations.ts";
 import { AccessTokenSigner } from "../../lib/livekit/access_token.ts";
 import { RoomService } from "../../lib/livekit/room_service.ts";
 import { Rooms } from "../../lib/livekit/rooms.ts";
 import { FederationClient } from "../../lib/matrix/federation_client.ts";
+import { HomeserverLists, parseHomeserverPattern } from "../../lib/matrix/homeserver_lists.ts";
 import { OpenIdVerifier } from "../../lib/matrix/openid.ts";
 import type { Resolution } from "../../lib/matrix/server_discovery.ts";
 import type { ServerName } from "../../lib/matrix/server_name.ts";
+import { type Network, parseNetwork } from "../../lib/net/address_guard.ts";
 import { Secret } from "../../lib/secret.ts";
 import { type Answer, FakeOutbound } from "./fake_outbound.ts";
 import { RecordingLog } from "./recording_log.ts";
@@ -22,6 +25,10 @@ export interface FrontOptions {
   readonly policy?: Partial<GrantPolicy>;
   readonly answer?: Answer;
   readonly capacity?: Capacity;
+  /** The only servers whose users may ask. */
+  readonly allowed?: readonly string[];
+  readonly rateLimit?: Pick<RateLimit, "take">;
+  readonly trustedProxies?: readonly string[];
   readonly isDraining?: () => boolean;
   /** Whether delayed leave events are taken charge of. Off unless asked for. */
   readonly delegations?: Pick<Delegations, "prepare">;
@@ -29,7 +36,8 @@ export interface FrontOptions {
 
 /** A front, and what it did. */
 export interface Front {
-  readonly app: App;
+  /** Answers a request of a client at 203.0.113.1, or of another one. */
+  readonly app: (request: Request, remoteAddr?: Deno.Addr) => ReturnType<App>;
   readonly log: RecordingLog;
   readonly outbound: FakeOutbound;
   /** Webhooks that were handed on. */
@@ -76,13 +84,35 @@ export function createFront(options: FrontOptions = {}): Front {
       now: world.now,
       log,
     },
-    capacity: options.capacity ?? new Capacity(),
+    capacity: options.capacity ?? new Capacity({ ...world, isListed: () => true }),
+    homeservers: new HomeserverLists({
+      allowed: options.allowed?.map(pattern) ?? "*",
+      blocked: [pattern("blocked.example")],
+      fullAccess: "*",
+    }),
+    rateLimit: options.rateLimit ?? null,
+    trustedProxies: options.trustedProxies?.map(network) ?? [],
     log,
     takesDelegations: options.delegations !== undefined,
+    isWebhookSigned: (authorization) => authorization !== "forged",
     onWebhook: (body, authorization) => webhooks.push({ body, authorization }),
     isDraining: options.isDraining ?? (() => false),
   });
-  return { app, log, outbound, webhooks };
+  return { app: (request, remoteAddr = CLIENT) => app(request, { remoteAddr }), log, outbound, webhooks };
+}
+
+const CLIENT: Deno.Addr = { transport: "tcp", hostname: "203.0.113.1", port: 50_000 };
+
+function pattern(text: string) {
+  const parsed = parseHomeserverPattern(text);
+  assert.ok(parsed !== null);
+  return parsed;
+}
+
+function network(text: string): Network {
+  const parsed = parseNetwork(text);
+  assert.ok(parsed !== null);
+  return parsed;
 }
 
 function switchedOff(deps: { readonly monotonicNow: () => number; readonly log: RecordingLog }): Delegations {
@@ -95,6 +125,7 @@ function switchedOff(deps: { readonly monotonicNow: () => number; readonly log: 
     discovery: { find: unused },
     delayedEvents: { supports: unused },
     allowsRestricted: false,
+    isListed: () => true,
   });
 }
 

@@ -87,6 +87,11 @@ export class ServiceProcess implements AsyncDisposable {
     }
   }
 
+  /** Its process ID. */
+  get pid(): number {
+    return this.#child.pid;
+  }
+
   /** Sends a signal. */
   kill(signal: Deno.Signal): void {
     this.#child.kill(signal);

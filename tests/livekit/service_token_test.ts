@@ -37,6 +37,27 @@ Deno.test("a service token is used for five minutes, then signed anew by the wal
   assert.equal(await tokenAfter(300_051), second);
 });
 
+Deno.test("with a new API key the service's own token is signed anew, too", async () => {
+  const outbound = new FakeOutbound();
+  const signer = new AccessTokenSigner({ name: "old", secret: new Secret("secret") });
+  const service = new RoomService({
+    apiUrl: new URL("https://sfu.example.com"),
+    outbound,
+    signer,
+    now: () => 1_700_000_000_000,
+    monotonicNow: () => 0,
+    sleep: () => Promise.resolve(),
+  });
+  const issuer = async () => {
+    await service.createRoom(ALIAS, new AbortController().signal);
+    return JSON.parse(atob(outbound.requests.at(-1)?.headers?.authorization?.split(".")[1] ?? "")).iss;
+  };
+  assert.equal(await issuer(), "old");
+  signer.use({ name: "new", secret: new Secret("another secret") });
+  service.renewTokens();
+  assert.equal(await issuer(), "new");
+});
+
 function claims(jwt: string): unknown[] {
   const { iat, nbf, exp } = JSON.parse(atob(jwt.split(".")[1] ?? ""));
   return [iat, nbf, exp];

@@ -132,7 +132,12 @@ Deno.test("the next target is tried after connect, dns and blocked, and after no
 
 Deno.test("a server without targets is no answer, at once", async () => {
   const fixture = new Fixture([], []);
-  assert.deepEqual(await fixture.get(), { outcome: "no-answer", story: ["as scripted"], blocked: false });
+  assert.deepEqual(await fixture.get(), {
+    outcome: "no-answer",
+    story: ["as scripted"],
+    blocked: false,
+    remembered: false,
+  });
 });
 
 Deno.test("the request carries the target, the rule, the caps and the deadline", async () => {
@@ -162,4 +167,28 @@ Deno.test("the story holds every step, IPv6 addresses in brackets", async () => 
     "https://[2001:db8::1]:8448: connect at 2001:db8::1:8448",
     "https://b.example:8448 (192.0.2.1): status 200",
   ]);
+});
+
+Deno.test("a server that could not be reached is not asked again at once, and is as soon as it may be back", async () => {
+  const fixture = new Fixture(["tls", 200, 200]);
+  assert.equal((await fixture.get()).outcome, "no-answer");
+  for (let times = 0; times < 3; times++) {
+    assert.deepEqual(await fixture.get(), {
+      outcome: "no-answer",
+      story: ["as scripted", "https://a.example:8448: tls at a.example:8448"],
+      blocked: false,
+      remembered: true,
+    });
+  }
+  assert.equal(fixture.hosts.length, 1);
+  fixture.clock.advance(1000);
+  const [probe, meanwhile] = await Promise.all([fixture.get(), fixture.get()]);
+  assert.deepEqual([probe.outcome, meanwhile.outcome], ["answer", "no-answer"]);
+  assert.equal((await fixture.get()).outcome, "answer");
+});
+
+Deno.test("a token that is refused is not held against the next one", async () => {
+  const fixture = new Fixture([401, 200]);
+  await fixture.get();
+  assert.equal((await fixture.get()).outcome, "answer");
 });

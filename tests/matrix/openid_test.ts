@@ -22,10 +22,13 @@ class Fixture {
   readonly clock = new ManualClock();
   readonly log = new RecordingLog();
   readonly verifier: OpenIdVerifier;
+  /** Servers that were said to have vouched. */
+  readonly vouched: string[] = [];
   asked = 0;
 
   constructor(ask: Ask) {
     this.verifier = new OpenIdVerifier({
+      onVerified: (server) => this.vouched.push(server),
       federation: {
         get: (server, path, signal) => {
           this.asked++;
@@ -64,7 +67,9 @@ const GOOD_SUBS: [server: string, sub: string][] = [
 
 for (const [server, sub] of GOOD_SUBS) {
   Deno.test(`${server} may vouch for ${sub.slice(0, 40)}`, async () => {
-    assert.equal(await new Fixture(() => Promise.resolve(vouch(sub))).verify(server), sub);
+    const fixture = new Fixture(() => Promise.resolve(vouch(sub)));
+    assert.equal(await fixture.verify(server), sub);
+    assert.deepEqual(fixture.vouched, [server]);
   });
 }
 
@@ -124,13 +129,18 @@ const BAD_ANSWERS: [what: string, outcome: FederationOutcome, lastStep: string][
   ["a list", answer(200, '["@a:example.com"]'), 'userinfo has no text "sub"'],
   ["null", answer(200, "null"), 'userinfo has no text "sub"'],
   ["no sub", answer(200, '{"user":"@a:example.com"}'), 'userinfo has no text "sub"'],
-  ["no answer", { outcome: "no-answer", story: ["as scripted", "it broke"], blocked: false }, "it broke"],
+  [
+    "no answer",
+    { outcome: "no-answer", story: ["as scripted", "it broke"], blocked: false, remembered: false },
+    "it broke",
+  ],
 ];
 
 for (const [what, outcome, lastStep] of BAD_ANSWERS) {
   Deno.test(`${what} is a 401, and one record tells why without the token`, async () => {
     const fixture = new Fixture(() => Promise.resolve(outcome));
     await assert.rejects(fixture.verify(), REFUSED);
+    assert.deepEqual(fixture.vouched, []);
     assert.equal(fixture.log.entries.length, 1);
     const [entry] = fixture.log.of("warning");
     assert.equal(entry?.message, "Cannot verify an OpenID token");
@@ -151,7 +161,9 @@ Deno.test("a name that is no server name is a 401 without asking anybody", async
 });
 
 Deno.test("a blocked server is logged once a minute with the way to allow it, and is a 401 each time", async () => {
-  const fixture = new Fixture(() => Promise.resolve({ outcome: "no-answer", story: ["refused"], blocked: true }));
+  const fixture = new Fixture(() =>
+    Promise.resolve({ outcome: "no-answer", story: ["refused"], blocked: true, remembered: false })
+  );
   const knock = () => assert.rejects(fixture.verify("lan.example"), REFUSED);
   await knock();
   fixture.clock.advance(59_999);
@@ -294,4 +306,11 @@ Deno.test("what is remembered never answers for another pair of server and token
     "by both with a dot between": rememberingBy((server, token) => `${server}.${token}`),
     "without regard to case": rememberingBy((server, token) => `${server} ${token}`.toLowerCase()),
   });
+});
+
+Deno.test("what is told from memory is a 401 without another record", async () => {
+  const outcome = { outcome: "no-answer", story: ["away"], blocked: false, remembered: true } as const;
+  const fixture = new Fixture(() => Promise.resolve(outcome));
+  await assert.rejects(fixture.verify(), REFUSED);
+  assert.deepEqual(fixture.log.entries, []);
 });

@@ -14,15 +14,22 @@ export interface InnerTarget {
   readonly srv?: Record<string, SrvRecord[]>;
   /** `m.server` of the well-known document at the server name. */
   readonly delegate?: string;
-  /** Where the well-known document of the server name redirects to. */
+  /** Where the well-known documents of the server name redirect to. */
   readonly redirect?: string;
+  /** Redirects at the server name itself before that one. */
+  readonly hops?: number;
+  /** `base_url` of the client well-known document at the server name. */
+  readonly baseUrl?: string;
+  /** What is done with the name: a token is verified, or (at the client-server API) a delayed event is sent. */
+  readonly way?: "token" | "delayed event";
   /** What is dialled when nothing stops it. */
   readonly reaches: { readonly address: string; readonly port: number };
   /** True when no configuration but the operator's own address may go there. */
   readonly isNever?: boolean;
 }
 
-const IP_LITERALS: [text: string, isNever?: boolean][] = [
+/** Server names that are addresses. */
+export const IP_LITERALS: [text: string, isNever?: boolean][] = [
   ["127.0.0.1"],
   ["127.255.255.254"],
   ["10.0.0.1"],
@@ -88,12 +95,14 @@ const NUMERIC_NAMES: [name: string, address: string, isNever?: boolean][] = [
   ["169.254.43518", "169.254.169.254", true],
 ];
 
-const DNS_ANSWERS: [address: string, isNever?: boolean][] = [
+/** What a name server may say. */
+export const DNS_ANSWERS: [address: string, isNever?: boolean][] = [
   ["127.0.0.1"],
   ["10.1.2.3"],
   ["192.168.0.10"],
   ["100.100.100.200"],
   ["::1"],
+  ["::1%lo"],
   ["::ffff:127.0.0.1"],
   ["::ffff:0:7f00:1"],
   ["::10.0.0.1"],
@@ -107,7 +116,8 @@ const DNS_ANSWERS: [address: string, isNever?: boolean][] = [
   ["fe80::1", true],
 ];
 
-const REDIRECTS: [location: string, address: string, port: number, isNever?: boolean][] = [
+/** What a web server may say. */
+export const REDIRECTS: [location: string, address: string, port: number, isNever?: boolean][] = [
   ["https://127.0.0.1/", "127.0.0.1", 443],
   ["https://127.0.0.1:6379/", "127.0.0.1", 6379],
   ["https://[::1]/", "::1", 443],
@@ -127,7 +137,8 @@ function srv(target: string, port = 8448, priority = 10): SrvRecord {
 }
 
 const SRV_NAME = "_matrix-fed._tcp.evil.example";
-const INNER = { "inner.example": [["10.0.0.9"]] };
+/** A name that is inside. */
+export const INNER = { "inner.example": [["10.0.0.9"]] };
 
 const DELEGATIONS: InnerTarget[] = [
   { what: "well-known to an address", delegate: "10.0.0.1", reaches: { address: "10.0.0.1", port: 8448 } },
@@ -203,6 +214,35 @@ const DELEGATIONS: InnerTarget[] = [
   },
 ].map((target) => ({ server: "evil.example", ...target }));
 
+// DNS knows neither case nor the dot at the end, and a name with a port is another name: none of these is the name that
+// the operator listed.
+const OTHER_SPELLINGS: InnerTarget[] = [
+  "LISTED.example",
+  "Listed.Example",
+  "listed.example.",
+  "listed.example..",
+  "sub.listed.example",
+].flatMap((name) => [
+  { what: "not the listed name", server: name, addresses: { [name]: [["10.0.0.9"]] }, reaches: at("10.0.0.9", 8448) },
+  {
+    what: "not the listed name, with a port",
+    server: `${name}:22`,
+    addresses: { [name]: [["10.0.0.9"]] },
+    reaches: at("10.0.0.9", 22),
+  },
+]);
+
+const LISTED_WITH_PORT: InnerTarget = {
+  what: "the listed name with a port is another one",
+  server: "listed.example:22",
+  addresses: { "listed.example": [["127.0.0.1"]] },
+  reaches: at("127.0.0.1", 22),
+};
+
+function at(address: string, port: number): InnerTarget["reaches"] {
+  return { address, port };
+}
+
 const PORT_ZERO: InnerTarget[] = [
   // Without a guard the runtime takes port 0 for the scheme's own.
   {
@@ -215,8 +255,8 @@ const PORT_ZERO: InnerTarget[] = [
   { what: "port 0 of an address", server: "11.0.0.2:0", reaches: { address: "11.0.0.2", port: 443 }, isNever: true },
 ];
 
-/** All ways in. */
-export const INNER_TARGETS: readonly InnerTarget[] = [
+/** All ways in by which a token is verified. */
+export const TOKEN_TARGETS: readonly InnerTarget[] = [
   ...IP_LITERALS.map(([server, isNever = false]) => ({
     what: "an IP literal",
     server,
@@ -252,5 +292,7 @@ export const INNER_TARGETS: readonly InnerTarget[] = [
     isNever,
   })),
   ...DELEGATIONS,
+  ...OTHER_SPELLINGS,
+  LISTED_WITH_PORT,
   ...PORT_ZERO,
 ];

@@ -1,0 +1,182 @@
+// Requests for fuzzing: good ones, and good ones with one thing wrong with them.
+
+import fc from "fast-check";
+import { byteMutation } from "../mutations.ts";
+import { HASHED_BODY, LEGACY_BODY } from "./front.ts";
+
+/** A request to be, with the name of what is wrong with it. */
+export interface Draft {
+  readonly mutation: string;
+  readonly method: string;
+  readonly path: string;
+  readonly headers: Readonly<Record<string, string>>;
+  readonly body: Uint8Array;
+}
+
+/** Makes the request. */
+export function toRequest({ method, path, headers, body }: Draft): Request {
+  const mayHaveBody = !/^(GET|HEAD)$/i.test(method);
+  return new Request(`http://service.test${path}`, { method, headers, ...(mayHaveBody ? { body: body.slice() } : {}) });
+}
+
+/** Good requests to both token routes, from many users and servers. */
+export function goodDrafts(): fc.Arbitrary<Draft> {
+  const name = fc.constantFrom("example.com", "b.example:8448", "192.0.2.7", "[2001:db8::1]:8448", "EXAMPLE.org");
+  const word = fc.string({ unit: fc.constantFrom(..."abcXYZ019é😀<&\u2028"), minLength: 1, maxLength: 12 });
+  const legacy = fc.record({ name, room: word, device: word }).map(({ name, room, device }) => ({
+    path: "/sfu/get",
+    json: {
+      ...LEGACY_BODY,
+      room: `!${room}`,
+      device_id: device,
+      openid_token: { access_token: room, matrix_server_name: name },
+    },
+  }));
+  const hashed = fc.record({ name, room: word, member: word }).map(({ name, room, member }) => ({
+    path: "/get_token",
+    json: {
+      ...HASHED_BODY,
+      room_id: `!${room}`,
+      openid_token: { access_token: room, matrix_server_name: name },
+      member: { id: member, claimed_user_id: `@alice:${name}`, claimed_device_id: "D" },
+    },
+  }));
+  return fc.oneof(legacy, hashed).map(({ path, json }) => ({
+    mutation: "none",
+    method: "POST",
+    path,
+    headers: { "content-type": "application/json" },
+    body: encode(json),
+  }));
+}
+
+/** Good requests, most of them with one mutation. */
+export function drafts(good = goodDrafts()): fc.Arbitrary<Draft> {
+  return fc.oneof(
+    { weight: 2, arbitrary: good },
+    { weight: 1, arbitrary: fc.uint8Array({ maxLength: 300 }).chain((body) => replace(good, "anything", { body })) },
+    { weight: 4, arbitrary: fc.tuple(good, textMutation()).map(([draft, mutate]) => mutate(draft)) },
+    { weight: 6, arbitrary: fc.tuple(good, fieldMutation()).map(([draft, mutate]) => mutate(draft)) },
+    { weight: 2, arbitrary: anyHeaders().chain((headers) => replace(good, "headers", { headers })) },
+    { weight: 2, arbitrary: anyMethod().chain((method) => replace(good, "method", { method })) },
+    { weight: 3, arbitrary: fc.tuple(good, pathMutation()).map(([draft, mutate]) => mutate(draft)) },
+  );
+}
+
+type Mutate = (draft: Draft) => Draft;
+
+function textMutation(): fc.Arbitrary<Mutate> {
+  return byteMutation().map((mutate) => (draft) => ({ ...draft, mutation: "text", body: mutate(draft.body) }));
+}
+
+const FIELDS = [
+  ["room"],
+  ["room_id"],
+  ["slot_id"],
+  ["device_id"],
+  ["member"],
+  ["member", "id"],
+  ["member", "claimed_user_id"],
+  ["member", "claimed_device_id"],
+  ["openid_token"],
+  ["openid_token", "access_token"],
+  ["openid_token", "matrix_server_name"],
+  ["openid_token", "expires_in"],
+  ["delay_id"],
+  ["delay_timeout"],
+  ["unknown"],
+  ["__proto__"],
+] as const;
+
+// One field gone, or of another type, or with a value that is hard to take.
+function fieldMutation(): fc.Arbitrary<Mutate> {
+  const value = fc.oneof(
+    fc.constantFrom(undefined, null, "", 0, -1, 1.5, true, [], {}, [null], "a".repeat(300), "\ud800", "\0", "..", "💩"),
+    fc.constantFrom(
+      "example.com:0",
+      "[::1]",
+      "a/b",
+      "example.com:99999",
+      "@bob:example.com",
+      "127.0.0.1",
+      "%00",
+      "a@b",
+    ),
+    fc.jsonValue(),
+    fc.string({ unit: "binary", maxLength: 260 }),
+  );
+  return fc.tuple(fc.constantFrom(...FIELDS), value).map(([field, value]) => (draft) => {
+    const json: Record<string, unknown> = JSON.parse(new TextDecoder().decode(draft.body));
+    const [outer, inner] = field;
+    const held = json[outer];
+    const set = inner === undefined || typeof held !== "object" ? value : { ...held, [inner]: value };
+    return { ...draft, mutation: "field", body: encode({ ...json, [outer]: set }) };
+  });
+}
+
+function anyHeaders(): fc.Arbitrary<Readonly<Record<string, string>>> {
+  const name = fc.constantFrom(
+    "content-type",
+    "content-length",
+    "content-encoding",
+    "accept",
+    "authorization",
+    "origin",
+    "x-forwarded-for",
+    "transfer-encoding",
+    "expect",
+    "cookie",
+  );
+  const value = fc.constantFrom(
+    "",
+    "0",
+    "-1",
+    "5",
+    "999999999999",
+    "1e3",
+    "NaN",
+    "gzip",
+    "text/plain",
+    "*",
+    "a, b",
+    "\x7f",
+  );
+  return fc.dictionary(name, value, { maxKeys: 4 });
+}
+
+function anyMethod(): fc.Arbitrary<string> {
+  return fc.constantFrom("GET", "HEAD", "OPTIONS", "PUT", "DELETE", "PATCH", "QUERY", "post", "get", "PROPFIND", "M-X");
+}
+
+function pathMutation(): fc.Arbitrary<Mutate> {
+  const part = fc.constantFrom(
+    "/",
+    "//",
+    "/a",
+    "/_matrix/",
+    "/.",
+    "/..",
+    "?",
+    "#",
+    "%2f",
+    "%",
+    "/sfu/get",
+    "/é",
+    ";",
+    "/healthz",
+  );
+  return fc.tuple(part, part, fc.boolean()).map(([before, after, isBoth]) => (draft) => ({
+    ...draft,
+    mutation: "path",
+    path: `${before.startsWith("/") ? before : `/${before}`}${draft.path}${isBoth ? after : ""}`,
+  }));
+}
+
+function replace(good: fc.Arbitrary<Draft>, mutation: string, change: Partial<Draft>): fc.Arbitrary<Draft> {
+  return good.map((draft) => ({ ...draft, mutation, ...change }));
+}
+
+/** JSON as bytes. */
+export function encode(json: unknown): Uint8Array {
+  return new TextEncoder().encode(JSON.stringify(json));
+}

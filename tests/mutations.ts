@@ -1,0 +1,42 @@
+// What happens to bytes on their way, by accident or on purpose.
+
+import fc from "fast-check";
+
+/** Bytes of a JSON text: one changed, some cut out, repeated, or put in; the rest cut off; or far too many. */
+export function byteMutation(): fc.Arbitrary<(bytes: Uint8Array) => Uint8Array> {
+  const junk = fc.constantFrom(
+    '"',
+    "{",
+    "}",
+    "[",
+    ",",
+    ":",
+    "\\",
+    "\\ud800",
+    "null",
+    "1e999",
+    "\0",
+    "\ufeff",
+    "//",
+    "-",
+  );
+  const change = fc.record({ at: fc.nat(400), length: fc.nat(20), junk, byte: fc.nat(255), kind: fc.nat(4) });
+  return change.map(({ at, length, junk, byte, kind }) => (body) => {
+    const from = at % Math.max(body.length, 1);
+    const head = body.subarray(0, from);
+    const middle = body.subarray(from, from + length);
+    const tail = body.subarray(from + length);
+    switch (kind) {
+      case 0:
+        return Buffer.concat([head, Uint8Array.of(byte), body.subarray(from + 1)]);
+      case 1:
+        return Buffer.concat([head, tail]);
+      case 2:
+        return Buffer.concat([head, middle, middle, tail]);
+      case 3:
+        return Buffer.concat([head, new TextEncoder().encode(junk), body.subarray(from)]);
+      default:
+        return at < 40 ? Buffer.concat([body, new Uint8Array(70_000).fill(32)]) : head;
+    }
+  });
+}
