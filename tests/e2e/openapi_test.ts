@@ -52,6 +52,7 @@ Deno.test("whatever is sent, the answer is one that docs/openapi.yaml describes"
   await Deno.writeTextFile(`${folder}/ca.pem`, authority.certificate);
   const service = stack.use(
     await startService({
+      LIVEKIT_DELEGATION: "on",
       LIVEKIT_URL: sfu.url,
       LIVEKIT_KEY: sfu.apiKey,
       LIVEKIT_SECRET: sfu.apiSecret,
