@@ -28,7 +28,7 @@ export interface WantedCall {
   readonly action: "restart" | "send";
   readonly isWanted: () => boolean;
   /** Asked when the call's turn has come, which may be long after it was added: whether it is still to be made. */
-  readonly confirm: () => Promise<boolean>;
+  readonly confirm: (() => Promise<boolean>) | null;
   /** @param askedAt When the request went out, ms of the monotonic clock. */
   readonly done: (outcome: ActionOutcome, askedAt: number) => void;
 }
@@ -85,14 +85,14 @@ export class Calls {
   async #run(
     job: Job,
     action: "restart" | "send",
-    confirm: () => Promise<boolean>,
+    confirm: (() => Promise<boolean>) | null,
     onAsk: () => void,
   ): Promise<ActionOutcome> {
-    if (!await confirm()) return { kind: "held" };
-    const leaseMs = this.#deps.store.leaseMs(job.room);
-    if (leaseMs < MIN_LEASE_MS || this.#isClosed) return { kind: "held" };
     const call = (signal: AbortSignal) => this.#deps.delayedEvents.act(job.homeserver, job.delayId, action, signal);
     try {
+      if (confirm !== null && !await confirm()) return { kind: "held" };
+      const leaseMs = this.#deps.store.leaseMs(job.room);
+      if (leaseMs < MIN_LEASE_MS || this.#isClosed) return { kind: "held" };
       onAsk();
       const { outcome, story } = await withDeadline(Math.min(CALL_TIMEOUT_MS, leaseMs), call);
       this.#tell(job, action, outcome, story);

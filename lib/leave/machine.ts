@@ -139,19 +139,21 @@ export function adopt(stored: Job, now: number): Running {
   const waitUntil = Math.min(stored.waitUntil, now + MAX_WAIT_MS);
   // A join may have been missed, so that a leave webhook from before stands for nothing by itself.
   const hint = stored.state === "connected" ? "none" : stored.hint;
-  return resume({ ...stored, timerStartedAt, waitUntil, hint }, "time");
+  return resume({ ...stored, timerStartedAt, waitUntil, hint }, "time", now);
 }
 
 /**
  * A job after a gap in which webhooks may have been missed (`events`), or in which nobody looked and no timer ran
  * (`time`): it is looked up, and restarted where its timer can't be trusted any more.
  */
-export function resume(job: Job, lost: "events" | "time"): Running {
+export function resume(job: Job, lost: "events" | "time", now: number): Running {
   if (lost === "events") return look(job);
   const effects: Effect[] = job.state === "connected" ? ["look", "restart"] : ["look"];
   // Whoever was away before the gap may have been there during it: the absence begins anew.
   const fresh = { absentSince: null, failures: NO_FAILURES, lookAt: Infinity, actAt: Infinity };
-  return { job: { ...job, ...fresh }, effects };
+  // A wait that ended in the gap, or by a clock that was set, goes on for a moment: clients may be reconnecting.
+  const waitUntil = Math.max(job.waitUntil, now + Math.min(SHORT_WAIT_MS, job.delayMs));
+  return { job: { ...job, ...fresh, waitUntil }, effects };
 }
 
 /**

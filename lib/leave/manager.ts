@@ -220,7 +220,7 @@ export class LeaveManager {
       job: entry.job,
       action,
       isWanted,
-      confirm: () => action === "send" ? this.#confirm(entry, isWanted) : Promise.resolve(true),
+      confirm: action === "send" ? () => this.#confirm(entry, isWanted) : null,
       done: (outcome, askedAt) => {
         if (entry.call === call) entry.call = null;
         this.#on(entry, { type: "answered", action, outcome, askedAt });
@@ -279,7 +279,7 @@ export class LeaveManager {
   }
 
   #resumeAll(lost: "events" | "time"): void {
-    for (const entry of this.#register.all()) this.#resume(entry, resume(entry.job, lost));
+    for (const entry of this.#register.all()) this.#resume(entry, resume(entry.job, lost, this.#deps.monotonicNow()));
   }
 
   // After a gap many jobs want a look at once: their rooms are listed, each one once.

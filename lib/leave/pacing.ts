@@ -47,13 +47,15 @@ const ALLOWANCE_PAUSE_MS = 1000;
 // A restart past its deadline is mostly about an event that has been sent: those that can be saved go first, but a
 // tenth of all calls finds out about the others.
 const LATE_TURN = 10;
-const PATIENCE_OF_SENDS_MS = 2000;
+const PATIENCE_OF_SENDS_MS = 5000;
 const OVERDUE_SEND_MS = 10_000;
 const MAX_UNWANTED = 1000;
 
 interface Queued {
   readonly call: PacedCall;
   readonly addedAt: number;
+  /** Equal deadlines: first come, first served. */
+  readonly order: number;
 }
 
 /** The queue of one homeserver. */
@@ -69,6 +71,7 @@ export class Pacer {
   #failedAt = -Infinity;
   #inFlight = 0;
   #turn = 0;
+  #added = 0;
   #tidyAbove = MAX_UNWANTED;
   #isAsking = false;
   #cancelTimer: (() => void) | undefined;
@@ -86,11 +89,11 @@ export class Pacer {
 
   /** Calls per second that the homeserver is believed to allow. */
   get perSecond(): number {
-    return this.#rate.at(this.#deps.monotonicNow()).perSecond;
+    return this.#rate.perSecond;
   }
 
   add(call: PacedCall): void {
-    const queued = { call, addedAt: this.#deps.monotonicNow() };
+    const queued = { call, addedAt: this.#deps.monotonicNow(), order: this.#added++ };
     if (call.action === "send") this.#sends.push(queued);
     else this.#restarts.push(queued);
     if (this.#waiting > this.#tidyAbove) this.#tidy();
@@ -145,7 +148,7 @@ export class Pacer {
   #hasWanted(now: number): boolean {
     for (let next = this.#restarts.peek(); next !== undefined; next = this.#restarts.peek()) {
       if (!next.call.isWanted()) this.#restarts.pop();
-      else if (next.call.deadline < now) this.#fallBehind(now);
+      else if (next.call.deadline < now) this.#fallBehind();
       else break;
     }
     while (this.#sends.peek()?.call.isWanted() === false) this.#sends.shift();
@@ -153,12 +156,12 @@ export class Pacer {
     return this.#waiting > 0;
   }
 
-  #fallBehind(now: number): void {
+  #fallBehind(): void {
     const late = this.#restarts.pop();
     if (late === undefined) return;
     this.#late.push(late);
     // Late after a failure of the homeserver is another matter.
-    if (late.addedAt > this.#failedAt) this.#tellOverload(now);
+    if (late.addedAt > this.#failedAt) this.#tellOverload();
   }
 
   /**
@@ -177,20 +180,17 @@ export class Pacer {
   async #run({ call, addedAt }: Queued): Promise<void> {
     if (!call.isWanted()) return;
     const startedAt = this.#deps.monotonicNow();
-    const isPressed = call.action === "send"
-      ? startedAt - addedAt > PATIENCE_OF_SENDS_MS
-      : call.deadline - startedAt < (call.deadline - addedAt) / 2;
     const isOverdue = call.action === "send" && startedAt - addedAt > OVERDUE_SEND_MS;
-    if (isOverdue && addedAt > this.#failedAt) this.#tellOverload(startedAt);
+    if (isOverdue && addedAt > this.#failedAt) this.#tellOverload();
     this.#inFlight++;
     const outcome = await call.run();
     this.#inFlight--;
-    this.#learn(outcome, startedAt, isPressed);
+    this.#learn(outcome, startedAt);
     call.done(outcome);
     void this.#pump();
   }
 
-  #learn(outcome: ActionOutcome, startedAt: number, isPressed: boolean): void {
+  #learn(outcome: ActionOutcome, startedAt: number): void {
     const now = this.#deps.monotonicNow();
     switch (outcome.kind) {
       case "held": // says nothing about the homeserver
@@ -203,7 +203,7 @@ export class Pacer {
         return this.#pause(now + outcome.retryAfterMs * (1 + this.#deps.random() / 8));
       default:
         this.#downPauseMs = 0;
-        this.#rate.succeeded(now, isPressed);
+        this.#rate.succeeded(now, () => this.#isPressed(now));
     }
   }
 
@@ -215,6 +215,15 @@ export class Pacer {
       this.#failedAt = now;
     }
     this.#giveUpOld(now);
+  }
+
+  /** Whether a call will come too late at this rate: a send after some seconds, a restart after its deadline. */
+  #isPressed(now: number): boolean {
+    const send = this.#sends.peek();
+    if (send !== undefined && now - send.addedAt > PATIENCE_OF_SENDS_MS) return true;
+    const deadlines = this.#restarts.data.map(({ call }) => call.deadline).sort((left, right) => left - right);
+    const { perSecond } = this.#rate.at(now);
+    return deadlines.some((deadline, index) => now + (this.#sends.length + index) / perSecond * 1000 > deadline);
   }
 
   #pause(until: number): void {
@@ -239,8 +248,8 @@ export class Pacer {
     this.#tidyAbove = 2 * this.#waiting + MAX_UNWANTED;
   }
 
-  #tellOverload(now: number): void {
-    this.#deps.onOverload(this.#homeserver, this.load, this.#rate.at(now).perSecond);
+  #tellOverload(): void {
+    this.#deps.onOverload(this.#homeserver, this.load, this.#rate.perSecond);
   }
 
   #wakeIn(delayMs: number): void {
@@ -250,7 +259,7 @@ export class Pacer {
 }
 
 function heapOf(queued: Queued[]): TinyQueue<Queued> {
-  return new TinyQueue(queued, (left, right) => left.call.deadline - right.call.deadline);
+  return new TinyQueue(queued, (left, right) => left.call.deadline - right.call.deadline || left.order - right.order);
 }
 
 // One bucket per homeserver; beyond so many, those that are full again are as good as new.
@@ -263,6 +272,11 @@ export class LocalAllowance implements Allowance {
 
   constructor(monotonicNow: () => number) {
     this.#now = monotonicNow;
+  }
+
+  /** Homeservers remembered. */
+  get size(): number {
+    return this.#buckets.size;
   }
 
   take(homeserver: string, rate: Rate): number {

@@ -16,41 +16,60 @@ const MAX_PER_SECOND = 500;
 const FIRST_STEP = { factor: 2, everyMs: 1000, holdMs: 10_000 };
 const SMALL_STEP = { factor: 1.1, everyMs: 10_000, holdMs: 10 * 60_000 };
 
-const RETREAT_FACTOR = 0.7;
-const RELAPSE_MS = 10_000;
-// After a 429 the homeserver's bucket is empty: ours must not pour out what it has saved.
-const EMPTY_BUCKET_MS = 10_000;
+// At what was good, the first 429 changes nothing, those that follow soon do more and more.
+const RELAPSE_MS = 30_000;
+const RETREATS = [1, 0.9, 0.7];
+const ASK_EVERY_MS = 1000;
+// Calls do not arrive at the intervals at which they left: a little less than is allowed is never too much.
+const MARGIN = 0.97;
+// At a tenth too much, so many calls use up a burst of five and more.
+const CALLS_OF_A_GOOD_RATE = 100;
+// A rate was made full use of, jitter and margin allowed for.
+const FULL_SHARE = 0.9;
 
 /** Finds a homeserver's limit. */
 export class RateFinder {
   #perSecond = INITIAL.perSecond;
-  /** The highest rate that was kept up for a while without a 429. */
+  /** The highest rate that was kept up without a 429 for longer than any burst lasts. */
   #good = INITIAL.perSecond;
   #step = FIRST_STEP;
   #changedAt: number;
   #successes = 0;
   #holdUntil = -Infinity;
   #limitedAt = -Infinity;
+  #relapses = 0;
+  #askedAt = -Infinity;
+  /** When the homeserver has room for one call again. */
+  #emptyUntil = -Infinity;
 
   /** @param now ms of the monotonic clock, here and below. */
   constructor(now: number) {
     this.#changedAt = now;
   }
 
-  /** What is believed to be allowed. */
-  at(now: number): Rate {
-    const burst = now - this.#limitedAt < EMPTY_BUCKET_MS ? 1 : INITIAL.burst;
-    return { burst, perSecond: this.#perSecond };
+  /** What is believed to be allowed, per second. */
+  get perSecond(): number {
+    return this.#perSecond;
   }
 
-  /** @param isPressed Calls wait longer than is good for them, so that a higher rate would be of use. */
-  succeeded(now: number, isPressed: boolean): void {
+  /** What may be made use of. */
+  at(now: number): Rate {
+    const perSecond = this.#perSecond * MARGIN;
+    // A 429 means that the homeserver's bucket is empty: ours holds no more than has come in since.
+    const sinceLimited = 1 + (now - this.#emptyUntil) / 1000 * perSecond;
+    return { burst: Math.min(INITIAL.burst, Math.max(sinceLimited, 1)), perSecond };
+  }
+
+  /** @param isPressed Whether calls will come too late, so that a higher rate would be of use; asked now and then. */
+  succeeded(now: number, isPressed: () => boolean): void {
     this.#successes++;
     const keptUpMs = now - this.#changedAt;
-    const isFull = this.#successes >= 0.9 * this.#perSecond * keptUpMs / 1000;
-    if (keptUpMs >= RELAPSE_MS && isFull) this.#good = this.#perSecond;
-    const isDue = keptUpMs >= this.#step.everyMs && now >= this.#holdUntil && this.#successes >= this.#perSecond;
-    if (isPressed && isDue) this.#change(Math.min(this.#perSecond * this.#step.factor, MAX_PER_SECOND), now);
+    const isFull = this.#successes >= FULL_SHARE * this.#perSecond * keptUpMs / 1000;
+    if (this.#successes >= CALLS_OF_A_GOOD_RATE && isFull) this.#good = this.#perSecond;
+    const isDue = keptUpMs >= this.#step.everyMs && now >= this.#holdUntil && now - this.#askedAt >= ASK_EVERY_MS;
+    if (!isDue || this.#successes < FULL_SHARE * this.#perSecond) return;
+    this.#askedAt = now;
+    if (isPressed()) this.#change(Math.min(this.#perSecond * this.#step.factor, MAX_PER_SECOND), now);
   }
 
   /** @param startedAt When the refused call went out: one from before the last change says nothing about it. */
@@ -58,13 +77,14 @@ export class RateFinder {
     if (startedAt < this.#changedAt) return;
     if (this.#perSecond > this.#good) {
       this.#change(Math.max(this.#good, Math.min(this.#perSecond / this.#step.factor, limitBy(retryAfterMs))), now);
-    } else if (now - this.#limitedAt < RELAPSE_MS) {
-      this.#good = Math.max(this.#perSecond * RETREAT_FACTOR, MIN_PER_SECOND);
-      this.#change(this.#good, now);
     } else {
-      this.#change(this.#perSecond, now);
+      this.#relapses = now - this.#limitedAt < RELAPSE_MS ? this.#relapses + 1 : 0;
+      const retreat = RETREATS[Math.min(this.#relapses, RETREATS.length - 1)] ?? 1;
+      this.#good = Math.max(this.#perSecond * retreat, MIN_PER_SECOND);
+      this.#change(this.#good, now);
     }
     this.#limitedAt = now;
+    this.#emptyUntil = now + retryAfterMs;
     this.#holdUntil = now + this.#step.holdMs;
     this.#step = SMALL_STEP;
   }

@@ -1,0 +1,76 @@
+// How a job begins: handed in, in place of another one, out of the store, after a gap.
+
+import assert from "node:assert/strict";
+import { NO_FAILURES } from "../../lib/leave/job.ts";
+import { adopt, begin, replace, resume } from "../../lib/leave/machine.ts";
+import { wakeAt } from "../../lib/leave/schedule.ts";
+import { CONNECTED, DELEGATION, HOUR, late, LEAVING, NOW, WAITING } from "./machine_table.ts";
+
+const WAITS: readonly (readonly [name: string, delayMs: number, hasLeft: boolean, waitMs: number])[] = [
+  ["its delay", 10_000, false, 10_000],
+  ["an hour at most", 24 * HOUR, false, HOUR],
+  ["60 s when the participant has just left", 24 * HOUR, true, 60_000],
+  ["its delay when that is shorter", 10_000, true, 10_000],
+];
+for (const [name, delayMs, hasLeft, waitMs] of WAITS) {
+  Deno.test(`a new job waits ${name}, and looks at once`, () => {
+    const { job, effects } = begin({ ...DELEGATION, delayMs }, NOW, hasLeft);
+    assert.deepEqual([job.state, job.waitUntil, job.timerStartedAt], ["waiting", NOW + waitMs, NOW]);
+    assert.deepEqual(effects, ["look"]);
+  });
+}
+
+Deno.test("a new event takes over the session of the old one", () => {
+  const old = { ...CONNECTED, absentSince: NOW - 1, failures: { looks: 3, calls: 3 } };
+  const { job, effects } = replace(old, { ...DELEGATION, delayId: "syd_2", delayMs: HOUR }, NOW, false);
+  assert.deepEqual([job.state, job.sessions, job.delayId, job.delayMs], ["connected", { hash: "PA_1" }, "syd_2", HOUR]);
+  assert.deepEqual([job.absentSince, job.failures, job.timerStartedAt], [null, NO_FAILURES, NOW]);
+  assert.deepEqual(effects, ["restart", "look"]);
+});
+
+for (const [name, old] of [["is over", { ...CONNECTED, hint: "left" }], ["was left", LEAVING]] as const) {
+  Deno.test(`a new event after a session that ${name} waits a minute for the next one`, () => {
+    const { job, effects } = replace(old, { ...DELEGATION, delayMs: HOUR }, NOW, false);
+    assert.deepEqual([job.state, job.hint, job.sessions, job.waitUntil], ["waiting", "none", {}, NOW + 60_000]);
+    assert.deepEqual(effects, ["look"]);
+  });
+}
+
+Deno.test("a job from the store is looked at, and restarted when it was connected", () => {
+  for (
+    const [stored, effects] of [[WAITING, ["look"]], [CONNECTED, ["look", "restart"]], [LEAVING, ["look"]]] as const
+  ) {
+    assert.deepEqual(adopt(stored, NOW).effects, effects);
+  }
+});
+
+Deno.test("a job from the store trusts neither an old leave webhook nor an old absence", () => {
+  const { job } = adopt({ ...CONNECTED, hint: "left", absentSince: NOW - 60_000 }, NOW);
+  assert.deepEqual([job.hint, job.absentSince], ["none", null]);
+  assert.equal(adopt({ ...WAITING, hint: "aborted" }, NOW).job.hint, "aborted");
+  assert.equal(adopt(LEAVING, NOW).job.hint, "left");
+});
+
+Deno.test("a job stored by a clock that was ahead waits no longer than a new one", () => {
+  const { job } = adopt({ ...WAITING, timerStartedAt: NOW + 5 * HOUR, waitUntil: NOW + 6 * HOUR }, NOW);
+  assert.deepEqual([job.timerStartedAt, job.waitUntil], [NOW, NOW + HOUR]);
+});
+
+Deno.test("a job that is long past its deadline is tried once more", () => {
+  assert.deepEqual(adopt({ ...CONNECTED, ...late }, NOW).effects, ["look", "restart"]);
+});
+
+Deno.test("after lost webhooks a job is looked at; after lost time its timer is not trusted either", () => {
+  const job = { ...CONNECTED, absentSince: NOW - 30_000 };
+  const events = resume(job, "events", NOW);
+  assert.deepEqual([events.effects, events.job.absentSince, wakeAt(events.job)], [["look"], NOW - 30_000, NOW + 7000]);
+  const time = resume(job, "time", NOW);
+  assert.deepEqual([time.effects, time.job.absentSince], [["look", "restart"], null]);
+});
+
+Deno.test("a wait that ended while nobody looked goes on for another minute, or the event's delay", () => {
+  for (const [delayMs, waitMs] of [[HOUR, 60_000], [10_000, 10_000]] as const) {
+    assert.equal(adopt({ ...WAITING, delayMs, waitUntil: NOW - 1 }, NOW).job.waitUntil, NOW + waitMs);
+  }
+  assert.equal(resume({ ...WAITING, waitUntil: NOW - 1 }, "events", NOW).job.waitUntil, NOW - 1);
+});

@@ -1,0 +1,288 @@
+// Every row of the machine's table: each state with each event.
+
+import assert from "node:assert/strict";
+import {
+  aborted,
+  ABSENT,
+  answered,
+  CONNECTED,
+  done,
+  DUE,
+  HOUR,
+  joined,
+  late,
+  LEAVING,
+  left,
+  NOW,
+  present,
+  type Row,
+  testRows,
+  UNKNOWN,
+  WAITING,
+} from "./machine_table.ts";
+
+const ROWS: readonly Row[] = [
+  // Waiting
+  ["waiting, joined: connected, restarted at once", WAITING, joined("PA_1"), {
+    effects: ["restart"],
+    state: "connected",
+    sessions: { hash: "PA_1" },
+  }],
+  ["waiting, joined by the other identity: connected", WAITING, joined("PA_1", "@u:s:D"), {
+    effects: ["restart"],
+    state: "connected",
+    sessions: { "@u:s:D": "PA_1" },
+  }],
+  ["waiting, found: connected, restarted at once", WAITING, present("PA_1"), {
+    effects: ["restart"],
+    state: "connected",
+    sessions: { hash: "PA_1" },
+  }],
+  ["waiting, left (the join was missed): looked at", WAITING, left("PA_1", "CLIENT_INITIATED"), {
+    effects: ["look"],
+    state: "waiting",
+    hint: "left",
+  }],
+  ["waiting, left, absent: leaving", { ...WAITING, hint: "left" }, ABSENT, { effects: ["send"], state: "leaving" }],
+  ["waiting, left, unknown: looked at again", { ...WAITING, hint: "left" }, UNKNOWN, {
+    effects: [],
+    state: "waiting",
+    lookAt: NOW + 1000,
+  }],
+  ["waiting, reconnect: looked at, nothing believed", WAITING, left("PA_1", "DUPLICATE_IDENTITY"), {
+    effects: ["look"],
+    hint: "none",
+  }],
+  ["waiting, migration: looked at, nothing believed", WAITING, left("PA_1", "MIGRATION"), {
+    effects: ["look"],
+    hint: "none",
+  }],
+  ["waiting, aborted by the client: looked at", WAITING, aborted("PA_1", "CLIENT_INITIATED"), {
+    effects: ["look"],
+    hint: "aborted",
+  }],
+  ["waiting, aborted by the client, absent: over, no send", { ...WAITING, hint: "aborted" }, ABSENT, {
+    end: "aborted",
+  }],
+  ["waiting, aborted by the client, but found: connected", { ...WAITING, hint: "aborted" }, present("PA_2"), {
+    effects: ["restart"],
+    state: "connected",
+    hint: "none",
+  }],
+  [
+    "waiting, left, then aborted by the client: the leave stands",
+    { ...WAITING, hint: "left" },
+    aborted("PA_2", "CLIENT_INITIATED"),
+    {
+      effects: ["look"],
+      hint: "left",
+    },
+  ],
+  [
+    "waiting an hour, aborted otherwise: 60 s more",
+    { ...WAITING, waitUntil: NOW + HOUR },
+    aborted("PA_1", "SIGNAL_CLOSE"),
+    {
+      effects: ["look"],
+      hint: "none",
+      waitUntil: NOW + 60_000,
+    },
+  ],
+  ["waiting 9 s, aborted otherwise: no longer than that", WAITING, aborted("PA_1", "JOIN_FAILURE"), {
+    effects: ["look"],
+    waitUntil: NOW + 9000,
+  }],
+  ["waiting, absent: looked at again with back-off", { ...WAITING, failures: { looks: 3, calls: 0 } }, ABSENT, {
+    effects: [],
+    state: "waiting",
+    lookAt: NOW + 3375,
+    failures: { looks: 4, calls: 0 },
+  }],
+  [
+    "waiting, absent: looked at again at the end of the wait at the latest",
+    {
+      ...WAITING,
+      failures: { looks: 20, calls: 0 },
+    },
+    ABSENT,
+    { effects: [], lookAt: NOW + 9000 },
+  ],
+  ["waited long enough, absent: leaving", { ...WAITING, waitUntil: NOW }, ABSENT, {
+    effects: ["send"],
+    state: "leaving",
+  }],
+  ["waited long enough, unknown: looked at again", { ...WAITING, waitUntil: NOW }, UNKNOWN, {
+    effects: [],
+    state: "waiting",
+    lookAt: NOW + 1000,
+  }],
+  ["waiting, unknown until an hour past the deadline: given up", { ...WAITING, ...late }, UNKNOWN, { end: "expired" }],
+  ["waiting, due: looked at", { ...WAITING, lookAt: NOW }, DUE, { effects: ["look"], lookAt: Infinity }],
+  ["waiting, a late answer: nothing", WAITING, answered("restart", done), { effects: [], state: "waiting" }],
+
+  // Connected
+  [
+    "connected, joined again: the new session is tracked",
+    { ...CONNECTED, hint: "left", absentSince: NOW - 5 },
+    joined("PA_2"),
+    {
+      effects: [],
+      sessions: { hash: "PA_2" },
+      hint: "none",
+      absentSince: null,
+      actAt: NOW + 7000,
+    },
+  ],
+  ["connected, the tracked session left: looked at", CONNECTED, left("PA_1", "CLIENT_INITIATED"), {
+    effects: ["look"],
+    state: "connected",
+    hint: "left",
+    sessions: {},
+  }],
+  ["connected, the tracked session timed out: looked at", CONNECTED, left("PA_1", "CONNECTION_TIMEOUT"), {
+    effects: ["look"],
+    hint: "left",
+  }],
+  ["connected, another session left: looked at, nothing believed", CONNECTED, left("PA_0", "CLIENT_INITIATED"), {
+    effects: ["look"],
+    hint: "none",
+    sessions: { hash: "PA_1" },
+  }],
+  ["connected, the other identity left: both are looked at", CONNECTED, left("PA_9", "CLIENT_INITIATED", "@u:s:D"), {
+    effects: ["look"],
+    hint: "none",
+    sessions: { hash: "PA_1" },
+  }],
+  ["connected, reconnect: looked at, nothing believed", CONNECTED, left("PA_1", "DUPLICATE_IDENTITY"), {
+    effects: ["look"],
+    hint: "none",
+    sessions: { hash: "PA_1" },
+  }],
+  ["connected, migration: looked at, nothing believed", CONNECTED, left("PA_1", "MIGRATION"), {
+    effects: ["look"],
+    hint: "none",
+  }],
+  ["connected, another attempt aborted: looked at, nothing believed", CONNECTED, aborted("PA_2", "CLIENT_INITIATED"), {
+    effects: ["look"],
+    hint: "none",
+  }],
+  [
+    "connected, left, found in another session: still connected",
+    { ...CONNECTED, sessions: {}, hint: "left" },
+    present("PA_2"),
+    {
+      effects: [],
+      state: "connected",
+      hint: "none",
+      sessions: { hash: "PA_2" },
+    },
+  ],
+  ["connected, left, absent: leaving", { ...CONNECTED, sessions: {}, hint: "left" }, ABSENT, {
+    effects: ["send"],
+    state: "leaving",
+  }],
+  ["connected, left, unknown once: looked at again", { ...CONNECTED, sessions: {}, hint: "left" }, UNKNOWN, {
+    effects: [],
+    state: "connected",
+    lookAt: NOW + 1000,
+  }],
+  [
+    "connected, left, unknown three times: the webhook is enough",
+    {
+      ...CONNECTED,
+      sessions: {},
+      hint: "left",
+      failures: { looks: 2, calls: 0 },
+    },
+    UNKNOWN,
+    { effects: ["send"], state: "leaving" },
+  ],
+  [
+    "connected by both identities, one left, unknown: never enough",
+    {
+      ...CONNECTED,
+      sessions: { "@u:s:D": "PA_2" },
+      hint: "left",
+      failures: { looks: 9, calls: 0 },
+    },
+    UNKNOWN,
+    { effects: [], state: "connected" },
+  ],
+  ["connected, unknown without a webhook: never enough", { ...CONNECTED, failures: { looks: 9, calls: 0 } }, UNKNOWN, {
+    effects: [],
+    state: "connected",
+  }],
+  ["connected, absent for the first time: looked at again, restarts go on", CONNECTED, ABSENT, {
+    effects: [],
+    state: "connected",
+    absentSince: NOW,
+    lookAt: NOW + 20_000,
+    actAt: NOW + 7000,
+  }],
+  ["connected, absent for 59.999 s: not yet", { ...CONNECTED, absentSince: NOW - 59_999 }, ABSENT, {
+    effects: [],
+    state: "connected",
+    lookAt: NOW + 1,
+  }],
+  ["connected, absent for 60 s: leaving", { ...CONNECTED, absentSince: NOW - 60_000 }, ABSENT, {
+    effects: ["send"],
+    state: "leaving",
+    hint: "none",
+  }],
+  [
+    "connected, absent, then found: as if nothing had been",
+    { ...CONNECTED, absentSince: NOW - 59_000 },
+    present("PA_2"),
+    {
+      effects: [],
+      absentSince: null,
+      lookAt: Infinity,
+    },
+  ],
+  ["connected, restart due: restarted", { ...CONNECTED, actAt: NOW }, DUE, { effects: ["restart"], actAt: Infinity }],
+  [
+    "connected, deadline long over (late timer): restarted once more",
+    { ...CONNECTED, ...late, actAt: NOW - HOUR },
+    DUE,
+    {
+      effects: ["restart"],
+    },
+  ],
+  ["connected, look due: looked at", { ...CONNECTED, lookAt: NOW }, DUE, { effects: ["look"], lookAt: Infinity }],
+
+  // Leaving
+  ["leaving, joined: connected again", LEAVING, joined("PA_2"), {
+    effects: ["restart"],
+    state: "connected",
+    hint: "none",
+  }],
+  ["leaving, found: connected again", LEAVING, present("PA_2"), { effects: ["restart"], state: "connected" }],
+  ["leaving, absent: sent", LEAVING, ABSENT, { effects: ["send"], state: "leaving" }],
+  ["leaving after a webhook, unknown: sent", LEAVING, UNKNOWN, { effects: ["send"] }],
+  ["leaving without a webhook, unknown: looked at again", { ...LEAVING, hint: "none" }, UNKNOWN, {
+    effects: [],
+    lookAt: NOW + 1000,
+  }],
+  ["leaving, unknown, an hour past the deadline: given up", { ...LEAVING, ...late }, UNKNOWN, { end: "expired" }],
+  ["leaving, left once more: looked at", LEAVING, left("PA_1", "CLIENT_INITIATED"), { effects: ["look"] }],
+  ["leaving, an attempt aborted: looked at", LEAVING, aborted("PA_1", "SIGNAL_CLOSE"), { effects: ["look"] }],
+  ["leaving, due: looked at before the next send", { ...LEAVING, actAt: NOW }, DUE, {
+    effects: ["look"],
+    actAt: Infinity,
+  }],
+  ["leaving, a late answer: nothing ends by it", LEAVING, answered("restart", done), { effects: [], state: "leaving" }],
+  ["connected, an answer: the next restart is set", CONNECTED, answered("restart", done), {
+    effects: [],
+    state: "connected",
+  }],
+];
+
+testRows(ROWS);
+
+Deno.test("every state has a row for every event", () => {
+  const cells = new Set(ROWS.map(([, job, event]) => `${job.state} ${event.type}`));
+  const types = ["joined", "left", "aborted", "present", "absent", "unknown", "answered", "due"];
+  const missing = ["waiting", "connected", "leaving"].flatMap((state) => types.map((type) => `${state} ${type}`))
+    .filter((cell) => !cells.has(cell));
+  assert.deepEqual(missing, []);
+});

@@ -1,0 +1,93 @@
+// Looks that are slower than what happens: which of them is believed.
+
+import assert from "node:assert/strict";
+import { inCall } from "./world/in_call.ts";
+import { person, World, type WorldOptions } from "./world/world.ts";
+
+const MINUTE = 60_000;
+const HOUR = 60 * MINUTE;
+
+/** An SFU whose answers take a while, and are as old as that when they come. */
+function slowSfu(delayMs: number, isSlow: () => boolean): WorldOptions {
+  const slowly = async <T>(answer: Promise<T>, after: (delayMs: number, run: () => void) => void) => {
+    const found = await answer;
+    if (isSlow()) await new Promise<void>((resolve) => after(delayMs, resolve));
+    return found;
+  };
+  return {
+    sabotage: (deps) => ({
+      ...deps,
+      sfu: {
+        getParticipant: (...args) => slowly(deps.sfu.getParticipant(...args), (ms, run) => deps.setTimer(run, ms)),
+        listParticipants: (...args) => slowly(deps.sfu.listParticipants(...args), (ms, run) => deps.setTimer(run, ms)),
+      },
+    }),
+  };
+}
+
+Deno.test("a session that a webhook has ended is over, though the SFU still shows it", async () => {
+  let isLagging = false;
+  const { world, alice, end } = await inCall({
+    sabotage: (deps) => ({
+      ...deps,
+      sfu: {
+        listParticipants: (...args) => deps.sfu.listParticipants(...args),
+        getParticipant: (...args) =>
+          isLagging && args[1] === "hash-1"
+            ? Promise.resolve({ outcome: "present", sid: "PA_1" })
+            : deps.sfu.getParticipant(...args),
+      },
+    }),
+  });
+  isLagging = true;
+  world.sfu.leave(alice.room, alice.identity, "CLIENT_INITIATED");
+  await world.time.advance(1000);
+  assert.equal(end(), "sent");
+  await world.close();
+});
+
+Deno.test("a look that is older than a webhook is not believed", async () => {
+  const world = await World.create(slowSfu(500, () => true));
+  const alice = person(1, 1, HOUR);
+  await world.delegate(alice);
+  await world.time.advance(100);
+  world.sfu.join(alice.room, alice.identity);
+  await world.time.advance(2000);
+  assert.deepEqual([...world.store.jobs.values()].map(({ state, absentSince }) => [state, absentSince]), [
+    ["connected", null],
+  ]);
+  await world.close();
+});
+
+Deno.test("a list that is older than a webhook is not believed", async () => {
+  let isSlow = false;
+  const world = await World.create(slowSfu(500, () => isSlow));
+  const alice = person(1, 1, HOUR);
+  await world.delegate(alice);
+  await world.time.advance(100);
+  isSlow = true;
+  world.store.gap();
+  await world.time.advance(50);
+  isSlow = false;
+  world.sfu.join(alice.room, alice.identity);
+  await world.time.advance(1000);
+  assert.deepEqual([...world.store.jobs.values()].map(({ state, absentSince }) => [state, absentSince]), [
+    ["connected", null],
+  ]);
+  await world.close();
+});
+
+Deno.test("whoever was seen in a new session is there, though the SFU cannot be asked any more", async () => {
+  const { world, alice, end } = await inCall(slowSfu(500, () => true));
+  await world.time.advance(2000);
+  world.sfu.webhooks = "lost";
+  world.sfu.join(alice.room, alice.identity);
+  const left = { room: alice.room, identity: alice.identity, sid: "PA_1", type: "left" } as const;
+  await world.manager.receive({ ...left, reason: "DUPLICATE_IDENTITY" });
+  await world.time.advance(100);
+  world.sfu.api = "refusing";
+  await world.manager.receive({ ...left, reason: "CLIENT_INITIATED" });
+  await world.time.advance(MINUTE);
+  assert.equal(end(), undefined);
+  await world.close();
+});
