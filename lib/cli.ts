@@ -123,7 +123,7 @@ function formatAddress(address: Deno.Addr): string {
 // sockets need the permission to write: to be connected to, and to be removed at the end.
 function dropPermissions(config: Config): void {
   Deno.permissions.revokeSync({ name: "env" });
-  const usesUnixSocket = config.bind.transport === "unix" || config.redisUrl?.reveal().startsWith("unix:");
+  const usesUnixSocket = config.bind.transport === "unix" || config.redis?.isUnixSocket === true;
   if (!usesUnixSocket) Deno.permissions.revokeSync({ name: "write" });
 }
 

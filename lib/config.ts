@@ -21,6 +21,7 @@ import type { Network } from "./net/address_guard.ts";
 import type { ProxyVariables } from "./net/client.ts";
 import { LOG_FORMATS, type LogFormat, type LogLevel } from "./ops/log.ts";
 import { LOG_ID_FORMS, type LogIdForm } from "./ops/log_ids.ts";
+import { parseRedisUrl, RedisTarget } from "./redis_url.ts";
 import { Secret } from "./secret.ts";
 import { findUnknownVariables } from "./variables.ts";
 
@@ -56,8 +57,8 @@ export interface Config extends Admission {
   readonly sanityCheckIntervalSeconds: number;
   /** Where one process keeps its state; null = nowhere. */
   readonly stateDir: string | null;
-  readonly redisUrl: Secret | null;
-  readonly redisPassword: Secret | null;
+  /** Shared by all replicas; null = there is one process. */
+  readonly redis: RedisTarget | null;
 }
 
 /** A configuration, and what the operator should know about it. */
@@ -126,7 +127,7 @@ export function parseConfig(variables: EnvironmentVariables, readTextFile: ReadT
     certificateDirs: env.get("SSL_CERT_DIR"),
     proxies: readProxies(env, problems),
     skipTlsVerification: readSkipTls(env, problems),
-    delegation: parseBoolean(env, "LIVEKIT_DELEGATION", problems, false),
+    delegation: parseBoolean(env, "LIVEKIT_DELEGATION", problems, true),
     delegateRestricted: parseBoolean(env, "LIVEKIT_DELEGATE_RESTRICTED", problems, false),
     stateDir: env.get("LIVEKIT_STATE_DIR") ?? env.get("STATE_DIRECTORY")?.split(":")[0] ?? null,
     sanityCheckIntervalSeconds: parseInteger(
@@ -137,8 +138,7 @@ export function parseConfig(variables: EnvironmentVariables, readTextFile: ReadT
       0,
       MAX_INTERVAL_SECONDS,
     ),
-    redisUrl: readRedisUrl(env, problems),
-    redisPassword: secretOf(env.get("LIVEKIT_REDIS_PASSWORD")),
+    redis: readRedis(env, problems),
   };
   const { sfuApiUrl } = config;
   if (problems.found.length > 0 || sfuApiUrl === null || bind === null || apiKeys === null) {
@@ -174,7 +174,7 @@ export function describeConfig(config: Config): Record<string, unknown> {
     delegate_restricted: config.delegateRestricted,
     state_dir: config.stateDir ?? "none",
     sanity_check_interval_seconds: config.sanityCheckIntervalSeconds,
-    redis: config.redisUrl ?? "none",
+    redis: config.redis?.description ?? "none",
   };
 }
 
@@ -280,19 +280,17 @@ function readSkipTls(env: Environment, problems: Problems): boolean {
   return true;
 }
 
-function readRedisUrl(env: Environment, problems: Problems): Secret | null {
-  const text = env.get("LIVEKIT_REDIS_URL");
-  if (text === undefined) return null;
-  if (!/^(redis|rediss|unix|redis\+sentinel):/i.test(text)) {
-    // It may hold a password, so only the scheme is shown.
-    const scheme = /^[a-z0-9+.-]{1,20}:/i.exec(text)?.[0] ?? "no scheme";
-    problems.add("LIVEKIT_REDIS_URL", `has the scheme "${scheme}"`, "redis:, rediss:, redis+sentinel: or unix:");
+function readRedis(env: Environment, problems: Problems): RedisTarget | null {
+  const url = env.get("LIVEKIT_REDIS_URL");
+  const password = env.get("LIVEKIT_REDIS_PASSWORD");
+  if (url === undefined) {
+    if (password !== undefined) problems.warn("LIVEKIT_REDIS_PASSWORD has no effect without LIVEKIT_REDIS_URL");
+    return null;
   }
-  return new Secret(text);
-}
-
-function secretOf(text: string | undefined): Secret | null {
-  return text === undefined ? null : new Secret(text);
+  const target = parseRedisUrl(new Secret(url), password === undefined ? null : new Secret(password));
+  if (target instanceof RedisTarget) return target;
+  problems.add("LIVEKIT_REDIS_URL", target.problem, target.expected);
+  return null;
 }
 
 function readProxies(env: Environment, problems: Problems): ProxyVariables {

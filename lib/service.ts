@@ -98,7 +98,7 @@ export async function startService(config: Config, deps: ServiceDeps): Promise<S
   const manager = config.delegation
     ? new LeaveManager({
       ...deps,
-      ...chooseStore(config, deps),
+      ...await chooseStore(config, deps),
       sfu: roomService,
       delayedEvents,
       sweepIntervalMs: config.sanityCheckIntervalSeconds * 1000,
@@ -160,7 +160,7 @@ export async function startService(config: Config, deps: ServiceDeps): Promise<S
     async drain() {
       isDraining = true;
       await listener.shutdown();
-      rateLimit?.close();
+      await rateLimit?.close();
       await inbox.settle();
       await manager?.close();
       outbound.close();
@@ -175,8 +175,13 @@ function limitsFor({ homeservers, fullAccess, federationUrlOverrides }: Config):
 }
 
 /** The library behind it is loaded where it is wanted. */
-async function openRateLimit({ rateLimit }: Config, deps: ServiceDeps): Promise<RateLimit | null> {
+async function openRateLimit(
+  { rateLimit, redis: target }: Config,
+  { monotonicNow, log }: ServiceDeps,
+): Promise<RateLimit | null> {
   if (rateLimit === null) return null;
   const { createRateLimit } = await import("./http/rate_limit.ts");
-  return createRateLimit({ ...rateLimit, redis: null, monotonicNow: deps.monotonicNow, log: deps.log });
+  if (target === null) return createRateLimit({ ...rateLimit, redis: null, monotonicNow, log });
+  const { connectToRedis } = await import("./redis_client.ts");
+  return createRateLimit({ ...rateLimit, redis: connectToRedis(target), monotonicNow, log });
 }

@@ -117,9 +117,8 @@ export const VARIABLES = [
   },
   {
     name: "LIVEKIT_DELEGATION",
-    fallback: "`off`",
-    meaning:
-      "`on` = take charge of delayed leave events; off, clients keep their own short timer. A preview: see below.",
+    fallback: "`on`",
+    meaning: "`off` = take charge of no delayed leave events; clients then keep their own short timer.",
   },
   {
     name: "LIVEKIT_DELEGATE_RESTRICTED",

@@ -29,7 +29,7 @@ Deno.test("the least configuration starts with every default and no warning", ()
     proxies: {},
     skipTlsVerification: false,
     sanityCheckIntervalSeconds: 60,
-    redisUrl: null,
+    redis: null,
   };
   assert.deepEqual({ ...config, ...defaults }, config);
 });
@@ -138,9 +138,9 @@ const ACCEPTED: readonly Accepted[] = [
   accepted({ LIVEKIT_INSECURE_SKIP_VERIFY_TLS: "YES_I_KNOW_WHAT_I_AM_DOING" }, (c) => c.skipTlsVerification, true),
   accepted({ LIVEKIT_INSECURE_SKIP_VERIFY_TLS: "true" }, (c) => c.skipTlsVerification, false),
   accepted(
-    { LIVEKIT_REDIS_URL: "REDISS://:pass@redis:6379/0" },
-    (c) => c.redisUrl?.reveal(),
-    "REDISS://:pass@redis:6379/0",
+    { LIVEKIT_REDIS_URL: "REDISS://:pass@redis:6379/0", LIVEKIT_REDIS_PASSWORD: "not this one" },
+    (c) => c.redis?.options,
+    { host: "redis", port: 6379, db: 0, tls: {}, password: "pass" },
   ),
   accepted({ SSL_CERT_DIR: "/a:/b" }, (c) => c.certificateDirs, "/a:/b"),
   accepted({ HTTP_PROXY: "proxy:3128", NO_PROXY: "localhost" }, (c) => c.proxies, {
@@ -155,6 +155,9 @@ for (const { changes, read, value } of ACCEPTED) {
     assert.deepEqual(read(configOf(changes, CA)), value);
   });
 }
+
+const REDIS_FORMS = "redis://[user:password@]host[:port][/db], rediss://…, unix:/path or " +
+  "redis+sentinel://host:port[,host:port…]/master[/db]";
 
 const REFUSED: readonly (readonly [changes: Readonly<Record<string, string | undefined>>, problem: string])[] = [
   [{ LIVEKIT_URL: undefined }, "LIVEKIT_URL is not set, expected the wss:// URL of the SFU"],
@@ -222,11 +225,11 @@ const REFUSED: readonly (readonly [changes: Readonly<Record<string, string | und
   ],
   [
     { LIVEKIT_REDIS_URL: "http://redis" },
-    'LIVEKIT_REDIS_URL has the scheme "http:", expected redis:, rediss:, redis+sentinel: or unix:',
+    `LIVEKIT_REDIS_URL is not a Redis URL, expected ${REDIS_FORMS}`,
   ],
   [
-    { LIVEKIT_REDIS_URL: "//redis" },
-    'LIVEKIT_REDIS_URL has the scheme "no scheme", expected redis:, rediss:, redis+sentinel: or unix:',
+    { LIVEKIT_REDIS_URL: "redis://redis:port" },
+    `LIVEKIT_REDIS_URL has a host or port that is none, expected ${REDIS_FORMS}`,
   ],
 ];
 
@@ -277,6 +280,8 @@ Deno.test("no secret stands in a problem, a warning, or the printed configuratio
     JSON.stringify(describeConfig(config)),
     Deno.inspect(describeConfig(config)),
     Deno.inspect(config.apiKeys),
+    Deno.inspect(config.redis, { depth: 9 }),
+    JSON.stringify(config.redis),
   ];
   assert.doesNotMatch([...said, ...warnings].join("\n"), /sikrit/);
 

@@ -11,16 +11,18 @@ import { MatrixError } from "./matrix_error.ts";
 export interface RateLimitOptions {
   readonly requests: number;
   readonly windowSeconds: number;
-  /** An ioredis client; null = count in memory. */
-  readonly redis: RedisClient | null;
+  /** null = count in memory. Ended with the limit. */
+  readonly redis: SharedCounter | null;
   /** A clock that never jumps, in ms. */
   readonly monotonicNow: () => number;
   readonly log: Log;
 }
 
-/** As much of an ioredis client as says whether it can be used now. */
-export interface RedisClient {
-  readonly status: string;
+/** A connection to Redis. */
+export interface SharedCounter {
+  /** An ioredis client; of its status the library tells whether it can be used now. */
+  readonly client: { readonly status: string };
+  readonly disconnect: () => Promise<void>;
 }
 
 /** Limits requests per client. */
@@ -32,8 +34,8 @@ export interface RateLimit {
    * @throws MatrixError 429 once the client has had its share of the window.
    */
   take(client: ClientAddress | null): Promise<void>;
-  /** Forgets all that is counted in memory. */
-  close(): void;
+  /** Forgets all that is counted in memory, and ends the connection. */
+  close(): Promise<void>;
 }
 
 // In the slot of the service's other keys.
@@ -51,7 +53,7 @@ export function createRateLimit(options: RateLimitOptions): RateLimit {
   const inMemory = new MemoryCounts(rule);
   const shared = redis === null ? null : new RateLimiterRedis({
     ...rule,
-    storeClient: redis,
+    storeClient: redis.client,
     keyPrefix: REDIS_PREFIX,
     rejectIfRedisNotReady: true,
   });
@@ -62,6 +64,7 @@ export function createRateLimit(options: RateLimitOptions): RateLimit {
     const counted = await outcome(inTime(shared.consume(key)));
     if (counted !== null) return counted;
     withoutRedisUntil = monotonicNow() + REDIS_PAUSE_MS;
+    rarely.once("redis", () => log.warning("Redis does not answer: each replica counts requests by itself"));
     return await inMemory.count(key);
   }
 
@@ -74,7 +77,10 @@ export function createRateLimit(options: RateLimitOptions): RateLimit {
       rarely.once(key, () => log.info("A client asks more often than LIVEKIT_RATE_LIMIT allows", { client: key }));
       throw tooMany(msBeforeNext);
     },
-    close: () => inMemory.clear(),
+    async close() {
+      inMemory.clear();
+      await redis?.disconnect();
+    },
   };
 }
 

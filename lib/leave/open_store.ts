@@ -1,4 +1,4 @@
-// Chooses where delegated leaves are kept: a state directory, or memory.
+// Chooses where delegated leaves are kept: in Redis, in a state directory, or in memory.
 
 import type { Config } from "../config.ts";
 import type { ServiceDeps } from "../service.ts";
@@ -12,14 +12,15 @@ export interface ChosenStore {
   readonly allowance: Allowance;
 }
 
-/** The store that the configuration asks for, not opened yet. */
-export function chooseStore(config: Config, deps: ServiceDeps): ChosenStore {
-  const allowance = new LocalAllowance(deps.monotonicNow);
-  if (config.redisUrl !== null) {
-    deps.log.warning("LIVEKIT_REDIS_URL has no effect yet: delayed leave events are kept by this process alone");
+/** The store that the configuration asks for, not opened yet. What Redis needs is loaded where Redis is wanted. */
+export async function chooseStore({ redis: target, stateDir }: Config, deps: ServiceDeps): Promise<ChosenStore> {
+  if (target !== null) {
+    const { chooseRedis } = await import("./redis_choice.ts");
+    return chooseRedis(target, deps);
   }
-  if (config.stateDir !== null) {
-    return { store: new SqliteStore({ ...deps, directory: config.stateDir }), allowance };
+  const allowance = new LocalAllowance(deps.monotonicNow);
+  if (stateDir !== null) {
+    return { store: new SqliteStore({ ...deps, directory: stateDir }), allowance };
   }
   deps.log.warning(
     "Delayed leave events are kept in memory: a restart loses them. Set LIVEKIT_STATE_DIR to a writable directory",

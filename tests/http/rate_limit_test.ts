@@ -4,12 +4,16 @@ import assert from "node:assert/strict";
 import { clientAddress } from "../../lib/http/client_address.ts";
 import { MatrixError } from "../../lib/http/matrix_error.ts";
 import { createRateLimit, type RateLimit } from "../../lib/http/rate_limit.ts";
+import { connectToRedis } from "../../lib/redis_client.ts";
+import { targetOf, until } from "../leave/redis_replica.ts";
+import { RedisServer } from "../leave/redis_server.ts";
 import { RecordingLog } from "./recording_log.ts";
 
-function limitOf(redis: FakeRedis | null = null) {
+function limitOf(client: FakeRedis | null = null) {
   const log = new RecordingLog();
+  const redis = client === null ? null : { client, disconnect: () => Promise.resolve() };
   const limit = createRateLimit({ requests: 2, windowSeconds: 10, redis, monotonicNow: () => 0, log });
-  return { limit, log, [Symbol.dispose]: () => limit.close() };
+  return { limit, log, [Symbol.asyncDispose]: () => limit.close() };
 }
 
 async function isLimited(limit: RateLimit, address: string): Promise<boolean> {
@@ -50,7 +54,7 @@ class FakeRedis {
 }
 
 Deno.test("the third request of one client is over the limit of two, other clients are not", async () => {
-  using fixture = limitOf();
+  await using fixture = limitOf();
   const { limit, log } = fixture;
   const alice = "203.0.113.1";
   assert.deepEqual(await outcomes(limit, alice, alice, alice, "203.0.113.2", alice), [false, false, true, false, true]);
@@ -58,7 +62,7 @@ Deno.test("the third request of one client is over the limit of two, other clien
 });
 
 Deno.test("all addresses of an IPv6 /64 are one client", async () => {
-  using fixture = limitOf();
+  await using fixture = limitOf();
   assert.deepEqual(
     await outcomes(fixture.limit, "2001:db8::1", "2001:db8::2", "2001:db8::3", "2001:db8:0:1::1"),
     [false, false, true, false],
@@ -66,12 +70,12 @@ Deno.test("all addresses of an IPv6 /64 are one client", async () => {
 });
 
 Deno.test("a client nobody knows is not counted", async () => {
-  using fixture = limitOf();
+  await using fixture = limitOf();
   for (let times = 0; times < 5; times++) await fixture.limit.take(null);
 });
 
 Deno.test("past 50,000 clients the one least recently seen is forgotten", async () => {
-  using fixture = limitOf();
+  await using fixture = limitOf();
   const { limit } = fixture;
   const address = (index: number) => `10.${index >> 16}.${index >> 8 & 255}.${index & 255}`;
   assert.deepEqual(await outcomes(limit, address(0), address(0), address(1), address(1)), Array(4).fill(false));
@@ -83,8 +87,8 @@ Deno.test("past 50,000 clients the one least recently seen is forgotten", async 
 
 Deno.test("with Redis the counts are there, under the tag of the service's other keys", async () => {
   const redis = new FakeRedis();
-  using one = limitOf(redis);
-  using other = limitOf(redis);
+  await using one = limitOf(redis);
+  await using other = limitOf(redis);
   const alice = "203.0.113.1";
   assert.deepEqual(await outcomes(one.limit, alice, alice), [false, false]);
   assert.equal(await isLimited(other.limit, alice), true);
@@ -96,10 +100,39 @@ for (const away of ["not ready", "fail", "hang"] as const) {
     const redis = new FakeRedis();
     if (away === "not ready") redis.status = "reconnecting";
     else redis.answer = away;
-    using fixture = limitOf(redis);
+    await using fixture = limitOf(redis);
     const startedAt = performance.now();
     const alice = "203.0.113.1";
     assert.deepEqual(await outcomes(fixture.limit, alice, alice, alice, alice), [false, false, true, true]);
     assert.ok(performance.now() - startedAt < 2000, "waited for Redis each time");
+    assert.match(fixture.log.text, /Redis does not answer/);
   });
 }
+
+Deno.test("a real Redis counts for all replicas, forgets with the window, and need not come back", async () => {
+  await using server = await RedisServer.start();
+  const replicas = [1, 2].map(() => connectToRedis(targetOf(server.url)));
+  const limits = replicas.map((redis) =>
+    createRateLimit({
+      requests: 2,
+      windowSeconds: 10,
+      redis,
+      monotonicNow: () => performance.now(),
+      log: new RecordingLog(),
+    })
+  );
+  const [one, two] = limits;
+  assert.ok(one !== undefined && two !== undefined);
+  try {
+    await until(() => replicas.every(({ client }) => client.status === "ready"));
+    const alice = "203.0.113.1";
+    assert.deepEqual(await outcomes(one, alice, alice), [false, false]);
+    assert.equal(await isLimited(two, alice), true);
+    const ttlMs = Number(await server.cli("PTTL", `{lk-jwt:jobs}:rate:${alice}`));
+    assert.ok(ttlMs > 0 && ttlMs <= 10_000, `${ttlMs}`);
+    await server.kill();
+    assert.deepEqual(await outcomes(two, alice, alice, alice), [false, false, true]);
+  } finally {
+    await Promise.all(limits.map((limit) => limit.close()));
+  }
+});

@@ -1,0 +1,143 @@
+// A replica as its store sees it: connections of its own, and a listener that keeps the jobs it was given, as the manager
+// does.
+
+import { setTimeout as sleepFor } from "node:timers/promises";
+import type { RoomAlias } from "../../lib/livekit/identity.ts";
+import { keyText } from "../../lib/leave/job.ts";
+import { RedisConnection } from "../../lib/leave/redis_connection.ts";
+import { RedisStore } from "../../lib/leave/redis_store.ts";
+import { parseRedisUrl, type RedisTarget } from "../../lib/redis_url.ts";
+import type { ParticipantEvent, Saved, StoredJob } from "../../lib/leave/store.ts";
+import { Secret } from "../../lib/secret.ts";
+import { RecordingLog } from "../http/recording_log.ts";
+
+/** What a replica is started with, where it is not the usual. */
+export interface ReplicaOptions {
+  readonly password?: string;
+  readonly now?: () => number;
+  readonly monotonicNow?: () => number;
+}
+
+/** The target of a URL that is known to be good. */
+export function targetOf(url: string, password?: string): RedisTarget {
+  const target = parseRedisUrl(new Secret(url), password === undefined ? null : new Secret(password));
+  if ("problem" in target) throw new TypeError(`${target.problem}, expected ${target.expected}`);
+  return target;
+}
+
+/** A replica. */
+export class Replica implements AsyncDisposable {
+  readonly log = new RecordingLog();
+  readonly connection: RedisConnection;
+  readonly store: RedisStore;
+  /** Jobs to work on, by key. */
+  readonly jobs = new Map<string, StoredJob>();
+  readonly events: ParticipantEvent[] = [];
+  readonly released: RoomAlias[] = [];
+  gaps = 0;
+  readonly #timers = new Map<ReturnType<typeof setTimeout>, () => void>();
+  #isDead = false;
+  #isStalled = false;
+
+  constructor(url: string, options: ReplicaOptions = {}) {
+    const { now = Date.now, monotonicNow = () => performance.now() } = options;
+    this.connection = new RedisConnection({
+      target: targetOf(url, options.password),
+      replica: crypto.randomUUID(),
+      monotonicNow,
+      log: this.log,
+    });
+    this.store = new RedisStore({
+      redis: this.connection,
+      now,
+      monotonicNow,
+      setTimer: (run, delayMs) => this.#setTimer(run, delayMs),
+      log: this.log,
+    });
+  }
+
+  static async open(url: string, options: ReplicaOptions = {}): Promise<Replica> {
+    const replica = new Replica(url, options);
+    await replica.open();
+    return replica;
+  }
+
+  open(): Promise<void> {
+    return this.store.open({
+      adopt: (jobs) => {
+        for (const job of jobs) this.jobs.set(keyText(job), job);
+      },
+      release: (room) => {
+        this.released.push(room);
+        for (const job of [...this.jobs.values()]) {
+          if (job.room === room) this.jobs.delete(keyText(job));
+        }
+      },
+      deliver: (event) => void this.events.push(event),
+      gap: () => void this.gaps++,
+    });
+  }
+
+  /** Accepts as the manager does. */
+  async accept(job: StoredJob): Promise<Saved> {
+    const saved = await this.store.accept(job);
+    if (saved.owner === "here") this.jobs.set(keyText(job), job);
+    return saved;
+  }
+
+  /** Whether it may act on the room right now, having jobs there. */
+  worksOn(room: RoomAlias): boolean {
+    return [...this.jobs.values()].some((job) => job.room === room) && this.store.leaseMs(room) > 0;
+  }
+
+  /** Ends without a word, as a process that is killed: no heartbeat any more, connections cut. */
+  async die(): Promise<void> {
+    this.#isDead = true;
+    for (const [timer] of this.#timers) clearTimeout(timer);
+    this.#timers.clear();
+    await this.connection.close();
+  }
+
+  /** No timer fires any more, and so no heartbeat goes out: nearly as in a process that is stopped. */
+  stall(): void {
+    this.#isStalled = true;
+    for (const [timer] of this.#timers) clearTimeout(timer);
+  }
+
+  /** All that was due meanwhile is. */
+  resume(): void {
+    this.#isStalled = false;
+    const due = [...this.#timers.values()];
+    this.#timers.clear();
+    for (const run of due) run();
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    if (this.#isStalled) this.resume();
+    if (this.#isDead) await this.connection.close();
+    else await this.store.close();
+  }
+
+  #setTimer(run: () => void, delayMs: number): () => void {
+    if (this.#isDead) return () => {};
+    const timer = setTimeout(() => {
+      this.#timers.delete(timer);
+      run();
+    }, delayMs);
+    this.#timers.set(timer, run);
+    if (this.#isStalled) clearTimeout(timer);
+    return () => {
+      clearTimeout(timer);
+      this.#timers.delete(timer);
+    };
+  }
+}
+
+/** Waits until something holds; throws when it does not in time. */
+export async function until(holds: () => boolean | Promise<boolean>, withinMs = 5000): Promise<void> {
+  const giveUpAt = performance.now() + withinMs;
+  while (!(await holds())) {
+    if (performance.now() > giveUpAt) throw new Error(`Did not come about within ${withinMs} ms: ${holds}`);
+    await sleepFor(10);
+  }
+}

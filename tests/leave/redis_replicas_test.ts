@@ -1,0 +1,226 @@
+// Several replicas on one Redis: a room is worked on by one of them at any time, whatever happens to the others, and what
+// any of them is told reaches that one.
+
+import assert from "node:assert/strict";
+import { setImmediate } from "node:timers";
+import { setTimeout as sleepFor } from "node:timers/promises";
+import type { Identity, RoomAlias } from "../../lib/livekit/identity.ts";
+import { keyText } from "../../lib/leave/job.ts";
+import { Replica, until } from "./redis_replica.ts";
+import { RedisServer } from "./redis_server.ts";
+import { sampleJob } from "./sample_jobs.ts";
+
+const ROOMS = 30;
+const TAKEOVER_MS = 5000;
+
+function jobIn(room: number, n: number) {
+  return sampleJob(n, { room: `room-${room}` as RoomAlias, identity: `@u${n}:example.com:D` as Identity });
+}
+
+/** Looks again and again whether two replicas work on one room; `stop` tells how often it looked. */
+function watchOwners(replicas: readonly Replica[]) {
+  const conflicts: string[] = [];
+  let looks = 0;
+  const timer = setInterval(() => {
+    looks++;
+    for (let n = 0; n < ROOMS; n++) {
+      const room = `room-${n}` as RoomAlias;
+      const owners = replicas.filter((replica) => replica.worksOn(room)).length;
+      if (owners > 1) conflicts.push(`${room}: ${owners}`);
+    }
+  }, 5);
+  return {
+    conflicts,
+    stop() {
+      clearInterval(timer);
+      return looks;
+    },
+  };
+}
+
+Deno.test("each room has one owner at a time, and those of a replica that dies have another within 5 s", async () => {
+  await using server = await RedisServer.start();
+  await using one = await Replica.open(server.url);
+  await using two = await Replica.open(server.url);
+  await using three = await Replica.open(server.url);
+  const replicas = [one, two, three];
+  const watch = watchOwners(replicas);
+
+  // Everybody hands in jobs for the same rooms at once.
+  const jobs = Array.from({ length: 6 * ROOMS }, (_, n) => jobIn(n % ROOMS, n));
+  const saved = await Promise.all(jobs.map((job, n) => replicas[n % 7 % 3]?.accept(job)));
+  assert.ok(saved.every((each) => each?.isDurable));
+  await until(() => replicas.reduce((sum, { jobs }) => sum + jobs.size, 0) === jobs.length);
+  for (let n = 0; n < ROOMS; n++) {
+    const room = `room-${n}` as RoomAlias;
+    assert.equal(replicas.filter((replica) => replica.worksOn(room)).length, 1, room);
+  }
+  const lost = one.jobs.size;
+  assert.ok(lost > 0);
+
+  one.jobs.clear();
+  await one.die();
+  await until(() => two.jobs.size + three.jobs.size === jobs.length, TAKEOVER_MS);
+  const looks = watch.stop();
+  assert.ok(looks > 100);
+  assert.deepEqual(watch.conflicts, []);
+  const keys = new Set([...two.jobs.keys(), ...three.jobs.keys()]);
+  assert.equal(keys.size, jobs.length);
+});
+
+Deno.test("a replica that is stopped gives its rooms back at once, in fair shares", async () => {
+  await using server = await RedisServer.start();
+  const one = await Replica.open(server.url);
+  await using two = await Replica.open(server.url);
+  await using three = await Replica.open(server.url);
+  for (let n = 0; n < 3 * ROOMS; n++) await one.accept(jobIn(n, n));
+  await one.store.close();
+  await until(() => two.jobs.size + three.jobs.size === 3 * ROOMS, 600);
+  assert.ok(Math.min(two.jobs.size, three.jobs.size) > 0);
+});
+
+Deno.test("a replica that was held up may not act at once, hears whose its rooms are, and writes nothing", async () => {
+  await using server = await RedisServer.start();
+  let offsetMs = 0;
+  await using one = await Replica.open(server.url, { monotonicNow: () => performance.now() + offsetMs });
+  await using two = await Replica.open(server.url);
+  const job = jobIn(1, 1);
+  await one.accept(job);
+  one.stall();
+  assert.ok(one.store.leaseMs(job.room) > 0);
+  offsetMs = 10_000;
+  assert.equal(one.store.leaseMs(job.room), 0);
+  offsetMs = 0;
+  await until(() => two.jobs.has(keyText(job)), TAKEOVER_MS);
+  assert.equal(one.store.leaseMs(job.room), 0);
+
+  // What it had decided before it was held up comes too late.
+  const taken = await server.cli("HGET", "lk-jwt:jobs", JSON.stringify([job.room, job.identity]));
+  one.resume();
+  one.store.update({ ...job, state: "leaving" });
+  one.store.remove(job, job.delayId);
+  while (!one.released.includes(job.room)) {
+    assert.equal(one.store.leaseMs(job.room), 0);
+    await new Promise((resolve) => setImmediate(resolve));
+  }
+  await until(() => one.gaps > 0);
+  await sleepFor(100);
+  assert.equal(await server.cli("HGET", "lk-jwt:jobs", JSON.stringify([job.room, job.identity])), taken);
+  assert.equal(one.store.leaseMs(job.room), 0);
+  assert.ok(two.store.leaseMs(job.room) > 0);
+});
+
+Deno.test("a replica that was held up keeps the rooms that nobody has taken", async () => {
+  await using server = await RedisServer.start();
+  await using one = await Replica.open(server.url);
+  const job = jobIn(1, 1);
+  await one.accept(job);
+  one.stall();
+  await until(() => one.store.leaseMs(job.room) === 0);
+  await sleepFor(500);
+  one.resume();
+  await until(() => one.store.leaseMs(job.room) > 0);
+  assert.deepEqual([one.released, one.gaps], [[], 1]);
+  one.store.update({ ...job, state: "leaving" });
+  await until(async () => (await server.cli("HVALS", "lk-jwt:jobs")).includes('"leaving"'));
+});
+
+Deno.test("events reach the owner of their room, in order, whichever replica receives them", async () => {
+  await using server = await RedisServer.start();
+  await using owner = await Replica.open(server.url);
+  await using other = await Replica.open(server.url);
+  const { room, identity } = jobIn(1, 1);
+  await owner.accept(jobIn(1, 1));
+  const events = Array.from({ length: 200 }, (_, n) => ({ type: "joined", room, identity, sid: `PA_${n}` }) as const);
+  for (const event of events) assert.equal(await other.store.route(event), "elsewhere");
+  const last = { type: "left", room, identity, sid: "PA_x", reason: "CLIENT_INITIATED" } as const;
+  assert.equal(await other.store.route(last), "elsewhere");
+  assert.equal(await owner.store.route(last), "here");
+  await until(() => owner.events.length === 201);
+  assert.deepEqual(owner.events, [...events, last]);
+  assert.deepEqual(other.events, []);
+});
+
+Deno.test("events arrive within a heartbeat even when the message about them is lost", async () => {
+  await using server = await RedisServer.start();
+  await using owner = await Replica.open(server.url);
+  const { room, identity } = jobIn(1, 1);
+  await owner.accept(jobIn(1, 1));
+  const event = { type: "joined", identity, sid: "PA_1" };
+  await server.cli("RPUSH", `{lk-jwt:jobs}:events:"${room}"`, `E${JSON.stringify(event)}`);
+  await server.cli("SADD", `{lk-jwt:jobs}:wake:${owner.connection.replica}`, `"${room}"`);
+  await until(() => owner.events.length === 1, 1500);
+  assert.deepEqual(owner.events, [{ ...event, room }]);
+});
+
+Deno.test("a job handed in elsewhere reaches the owner of its room, and takes the place of the one before", async () => {
+  await using server = await RedisServer.start();
+  await using owner = await Replica.open(server.url);
+  await using other = await Replica.open(server.url);
+  const job = jobIn(1, 1);
+  await owner.accept(job);
+  owner.store.update({ ...job, hint: "left" });
+
+  assert.deepEqual(await other.accept(jobIn(1, 2)), { owner: "elsewhere", isDurable: true });
+  await until(() => owner.jobs.has(keyText(jobIn(1, 2))));
+
+  const next = { ...job, delayId: "syd_next" };
+  assert.deepEqual(await other.accept(next), { owner: "elsewhere", isDurable: true });
+  await until(() => owner.jobs.get(keyText(job))?.delayId === "syd_next");
+  owner.store.update({ ...job, state: "leaving" });
+  owner.store.remove(job, job.delayId);
+  await sleepFor(100);
+  assert.match(await server.cli("HVALS", "lk-jwt:jobs"), /syd_next/);
+});
+
+Deno.test("the same event handed in again, elsewhere, leaves the job as its owner has it", async () => {
+  await using server = await RedisServer.start();
+  await using owner = await Replica.open(server.url);
+  await using other = await Replica.open(server.url);
+  const job = jobIn(1, 1);
+  await owner.accept(job);
+  owner.store.update({ ...job, state: "leaving" });
+  await until(async () => (await server.cli("HVALS", "lk-jwt:jobs")).includes('"leaving"'));
+  assert.deepEqual(await other.accept({ ...job, state: "waiting" }), { owner: "elsewhere", isDurable: true });
+  assert.match(await server.cli("HVALS", "lk-jwt:jobs"), /"leaving"/);
+
+  // So does a replica that takes the room over by accepting the event once more.
+  await owner.die();
+  await until(() => other.jobs.has(keyText(job)), TAKEOVER_MS);
+  assert.equal(other.jobs.get(keyText(job))?.state, "leaving");
+});
+
+Deno.test("who takes a room up hears first what was told when nobody worked on it", async () => {
+  await using server = await RedisServer.start();
+  await using one = await Replica.open(server.url);
+  await using two = await Replica.open(server.url);
+  const job = jobIn(1, 1);
+  const left = {
+    type: "left",
+    room: job.room,
+    identity: job.identity,
+    sid: "PA_1",
+    reason: "CLIENT_INITIATED",
+  } as const;
+  assert.equal(await one.store.route(left), "here");
+  const ttlMs = Number(await server.cli("PTTL", `{lk-jwt:jobs}:events:"${job.room}"`));
+  assert.ok(ttlMs > 0 && ttlMs <= 5 * 60_000);
+  const saving = two.accept(job).then(() => [...two.events]);
+  assert.deepEqual(await saving, [left]);
+});
+
+Deno.test("a list of events is bounded, and who takes the room up hears that some are missing", async () => {
+  await using server = await RedisServer.start();
+  await using owner = await Replica.open(server.url);
+  await using other = await Replica.open(server.url);
+  const job = jobIn(1, 1);
+  const { room, identity } = job;
+  await owner.accept(job);
+  await owner.die();
+  const sids = Array.from({ length: 1100 }, (_, n) => `PA_${n}`);
+  await Promise.all(sids.map((sid) => other.store.route({ type: "joined", room, identity, sid })));
+  assert.equal(await server.cli("LLEN", `{lk-jwt:jobs}:events:"${room}"`), "1000");
+  await until(() => other.jobs.has(keyText(job)), TAKEOVER_MS);
+  assert.deepEqual(other.events.map(({ sid }) => sid), sids.slice(100));
+  assert.equal(other.gaps, 1);
+});
