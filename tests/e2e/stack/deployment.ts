@@ -28,11 +28,13 @@ export interface DeploymentOptions {
   readonly localSettings?: Readonly<Record<string, unknown>>;
   /** Where further services will listen that get the SFU's webhooks, as `LIVEKIT_JWT_BIND` takes it. */
   readonly furtherBinds?: readonly string[];
+  /** Further variables of the service, or other values for those below. */
+  readonly serviceVariables?: Readonly<Record<string, string>>;
 }
 
 /** Starts a deployment, installing what is missing. */
 export async function startDeployment(
-  { localSettings = {}, furtherBinds = [] }: DeploymentOptions = {},
+  { localSettings = {}, furtherBinds = [], serviceVariables = {} }: DeploymentOptions = {},
 ): Promise<Deployment> {
   await using started = new AsyncDisposableStack();
   const use = <Part extends AsyncDisposable>(part: Part) => started.use(part);
@@ -58,6 +60,7 @@ export async function startDeployment(
     LIVEKIT_FEDERATION_ALLOW_NETWORKS: "127.0.0.0/8,::1/128",
     LIVEKIT_EXTRA_CA_FILE: caFile,
     LIVEKIT_LOG_LEVEL: "debug",
+    ...serviceVariables,
   };
   const service = started.use(await startService({ ...variables, LIVEKIT_JWT_BIND: bind }));
   started.defer(closeClients);
