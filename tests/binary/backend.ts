@@ -6,6 +6,7 @@ import { DevelopmentHomeserver } from "../../demo/homeserver.ts";
 import { DevelopmentSfu } from "../../demo/sfu.ts";
 
 const SERVER_NAME = "example.com";
+const DELAY_MS = 4000;
 
 /** The services beside the one under test. */
 export interface Backend extends AsyncDisposable {
@@ -13,6 +14,8 @@ export interface Backend extends AsyncDisposable {
   readonly variables: Readonly<Record<string, string>>;
   /** Asks the service at a base URL for a LiveKit token, as a user of whom it has not heard, and joins with it. */
   exchange(serviceUrl: string): Promise<void>;
+  /** Hands over a leave event that is due in a few seconds, as a user who is in no call. */
+  delegate(serviceUrl: string, delayId: string): Promise<void>;
 }
 
 /** Starts them. */
@@ -29,6 +32,7 @@ export async function startBackend(): Promise<Backend> {
       LIVEKIT_SECRET: sfu.apiSecret,
       LIVEKIT_FULL_ACCESS_HOMESERVERS: SERVER_NAME,
       LIVEKIT_FEDERATION_URL_OVERRIDES: `${SERVER_NAME}=${homeserver.url.origin}`,
+      LIVEKIT_CS_API_URL_OVERRIDES: `${SERVER_NAME}=${homeserver.url.origin}`,
     },
     async exchange(serviceUrl) {
       const localpart = `user${users++}`;
@@ -48,6 +52,20 @@ export async function startBackend(): Promise<Backend> {
       // Lets nobody in whose token is wrong or whose room the service has not created.
       const { identity } = await sfu.join(String(answer.jwt));
       assert.equal(identity, `@${localpart}:${SERVER_NAME}:DEVICE`);
+    },
+    async delegate(serviceUrl, delayId) {
+      const response = await fetch(`${serviceUrl}/delegate_delayed_leave`, {
+        method: "POST",
+        body: JSON.stringify({
+          room_id: `!room:${SERVER_NAME}`,
+          slot_id: "m.call#ROOM",
+          openid_token: homeserver.mintOpenIdToken("alice"),
+          member: { id: "member", claimed_user_id: `@alice:${SERVER_NAME}`, claimed_device_id: "DEVICE" },
+          delay_id: delayId,
+          delay_timeout: DELAY_MS,
+        }),
+      });
+      assert.deepEqual([response.status, await response.json()], [200, {}]);
     },
     [Symbol.asyncDispose]: () => parts.disposeAsync(),
   };

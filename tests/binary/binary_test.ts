@@ -5,6 +5,8 @@ import assert from "node:assert/strict";
 import manifest from "../../deno.json" with { type: "json" };
 import { freePort } from "../e2e/stack/loopback.ts";
 import { BackgroundProcess } from "../e2e/stack/process.ts";
+import { startRedis } from "../e2e/stack/redis.ts";
+import { childrenOf, writableFiles } from "../integration/process_view.ts";
 import { startBackend } from "./backend.ts";
 import { Container, CONTAINER_UID } from "./container.ts";
 import { compileInto, type Executable, provideExecutable } from "./executable.ts";
@@ -15,6 +17,8 @@ const STOP_GRACE_MS = 15_000;
 
 // What packagers allow (Helm charts and compose files).
 const MEMORY_LIMIT_BYTES = 200 * 1024 * 1024;
+
+const DELAY_ID = "syd_outlives_a_process";
 
 const LOAD_EXCHANGES = 2000;
 const LOAD_IN_FLIGHT = 32;
@@ -136,10 +140,46 @@ Deno.test("the executable runs in a container: process 1, any user, nothing writ
     if (memory !== null) assert.equal(await memory.killCount(), 0);
   });
 
+  await test.step("it has started no program and writes to no file but its log", () => {
+    assert.deepEqual(childrenOf(pid), []);
+    assert.deepEqual(writableFiles(pid).filter((path) => !path.endsWith("/container.log")), []);
+  });
+
   await test.step("it ends with 0 on SIGTERM", async () => {
     assert.equal(await container.stop(), 0, container.process.output());
   });
 });
+
+for (const store of ["Redis", "a state directory"] as const) {
+  Deno.test(`the executable takes charge of a leave event, keeps it in ${store}, and knows it after a kill`, async () => {
+    await using backend = await startBackend();
+    await using redis = store === "Redis" ? await startRedis() : null;
+    const stateDir = await Deno.makeTempDir({ dir: directory });
+    const kept = redis === null ? { LIVEKIT_STATE_DIR: stateDir } : { LIVEKIT_REDIS_URL: redis.url };
+    const bind = `127.0.0.1:${await freePort()}`;
+    const start = async (logFile: string) => {
+      const service = new BackgroundProcess({
+        name: "the executable",
+        program: executable.path,
+        args: [],
+        env: { ...backend.variables, ...kept, LIVEKIT_JWT_BIND: bind, LIVEKIT_LOG_LEVEL: "debug" },
+        clearEnv: true,
+        logFile: `${directory}/${logFile}`,
+      });
+      await service.untilReady(() => isHealthy(bind), START_TIMEOUT_MS);
+      return service;
+    };
+    {
+      await using service = await start("before.log");
+      await backend.delegate(`http://${bind}`, DELAY_ID);
+      await service.stop({ signal: "SIGKILL", graceMs: STOP_GRACE_MS });
+    }
+    await using service = await start("after.log");
+    // By itself it asks the homeserver about the event once its delay is nearly over.
+    await service.untilReady(() => Promise.resolve(service.output().includes(DELAY_ID)), START_TIMEOUT_MS);
+    assert.equal(await service.stop({ graceMs: STOP_GRACE_MS }), 0, service.output());
+  });
+}
 
 interface RunOptions {
   readonly path?: string;
