@@ -175,6 +175,8 @@ export class RedisConnection {
 
   #textOf(error: unknown): string {
     const text = error instanceof Error ? error.message : String(error);
+    // The first script has more arguments than a server takes from a client that has not given the password.
+    if (/^NOAUTH|unauthenticated/.test(text)) return "NOAUTH, set LIVEKIT_REDIS_PASSWORD";
     return this.#deps.target.secrets.reduce((shown, secret) => shown.replaceAll(secret, "[redacted]"), text);
   }
 }
