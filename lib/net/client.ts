@@ -180,6 +180,7 @@ export class OutboundClient implements Outbound {
       };
       const fail = (error: OutboundError) => {
         settle();
+        outgoing.reusedSocket = false; // else the runtime sends it again on a new connection: denoland/deno#36786
         outgoing.destroy();
         reject(error);
       };

@@ -1,6 +1,7 @@
 // Connections of the outbound client: kept alive, and never lent to a request that could not have opened them.
 
 import assert from "node:assert/strict";
+import type { RequestListener } from "node:http";
 import type { OutboundRequest } from "../../lib/net/client.ts";
 import { failureOf, LoopbackServer, openClient, request, serveHttp, serveHttps, until } from "./loopback.ts";
 
@@ -53,6 +54,21 @@ Deno.test("an answer of many chunks arrives whole, and a redirect is an answer l
   assert.equal(new TextDecoder().decode(response.body), "0,1,2,3,4,5,6,7,8,9,");
   assert.equal(server.connections, 1);
 });
+
+for (const secure of [true, false]) {
+  Deno.test(`a request that runs out of time on a kept connection is not sent again (${secure ? "HTTPS" : "HTTP"})`, async () => {
+    let requests = 0;
+    const handler: RequestListener = (_, res) => {
+      if (++requests === 1) res.end("{}"); // the second one hangs
+    };
+    await using server = secure ? await serveHttps(NAMES, handler) : await serveHttp(handler);
+    using client = openClient();
+    assert.equal((await client.send(request(server.port, { secure }))).status, 200);
+    assert.equal(await failureOf(client, request(server.port, { secure, signal: AbortSignal.timeout(50) })), "timeout");
+    await new Promise((resolve) => setTimeout(resolve, 100));
+    assert.deepEqual([requests, server.connections, server.open], [2, 1, 0]);
+  });
+}
 
 const NOT_SHARED: [what: string, first: Partial<OutboundRequest>, second: Partial<OutboundRequest>][] = [
   ["another certificate name", { tlsName: "server.example" }, { tlsName: "other.example" }],
