@@ -2,6 +2,7 @@
 // connections read from outside.
 
 import * as v from "valibot";
+import { v8Flags } from "../tasks/compile.ts";
 
 /** Where the fakes listen. */
 const Fakes = v.object({
@@ -33,13 +34,16 @@ export type Counters = v.InferOutput<typeof Counters>;
 /** What wrk counted. */
 export type Load = v.InferOutput<typeof Load>;
 
-const ROOT = new URL("..", import.meta.url).pathname;
-const SERVICE_CORE = "0";
-const LOAD_CORE = "1";
+/** The repository's root. */
+export const ROOT = new URL("..", import.meta.url).pathname;
+/** The service has one core to itself. */
+export const SERVICE_CORE = "0";
+/** Everything else has the other. */
+export const LOAD_CORE = "1";
 const TICKS_PER_SECOND = 100;
 
 /** V8's limits as the released executable has them. */
-const V8_FLAGS = "--v8-flags=--max-old-space-size=96,--max-semi-space-size=8";
+export const V8_FLAGS = `--v8-flags=${v8Flags.join(",")}`;
 
 /** Service and fakes, running. */
 export class Rig implements AsyncDisposable {
@@ -134,7 +138,8 @@ export class Rig implements AsyncDisposable {
   }
 }
 
-function pinned(
+/** Runs a command on one core; stdout alone is to be had, where it is piped. */
+export function pinned(
   core: string,
   command: string,
   args: readonly string[],
@@ -157,7 +162,8 @@ function pinned(
   }).spawn();
 }
 
-async function firstLine(stream: ReadableStream<Uint8Array>): Promise<string> {
+/** The first line that a process prints. */
+export async function firstLine(stream: ReadableStream<Uint8Array>): Promise<string> {
   const reader = stream.pipeThrough(new TextDecoderStream()).getReader();
   let text = "";
   while (!text.includes("\n")) {
@@ -169,7 +175,8 @@ async function firstLine(stream: ReadableStream<Uint8Array>): Promise<string> {
   return text.slice(0, text.indexOf("\n"));
 }
 
-function freePort(): number {
+/** A TCP port on which nobody listens at the moment. */
+export function freePort(): number {
   const listener = Deno.listen({ hostname: "127.0.0.1", port: 0 });
   const { port } = listener.addr;
   listener.close();

@@ -16,7 +16,9 @@ export interface JobCapsDeps {
 export const MAX_JOBS_PER_USER = 20;
 /** Of a homeserver that the operator did not name. */
 export const MAX_JOBS_PER_HOMESERVER = 1000;
-/** In all; homeservers that the operator did not name share half of them. */
+/** Of all those together: so many fit beside everything else into the 200 MiB that packagers allow the service. */
+export const MAX_UNLISTED_JOBS = 20_000;
+/** In all. */
 export const MAX_JOBS = 100_000;
 
 /** Caps jobs. A job that takes another one's place is always let in. */
@@ -40,7 +42,7 @@ export class JobCaps {
     if (!isListed(homeserver) && manager.countOf(homeserver) >= MAX_JOBS_PER_HOMESERVER) {
       return `Too many delayed events of this homeserver are delegated already (${MAX_JOBS_PER_HOMESERVER} at most)`;
     }
-    if (manager.size < (isListed(homeserver) ? MAX_JOBS : MAX_JOBS / 2)) return null;
+    if (manager.size < (isListed(homeserver) ? MAX_JOBS : MAX_UNLISTED_JOBS)) return null;
     return "Too many delayed events are delegated already";
   }
 

@@ -154,12 +154,12 @@ function parseTime(text: string): number | null {
   const day = RFC_3339.exec(text)?.[1];
   if (day === undefined) return null;
   const time = Date.parse(text.toUpperCase());
-  if (Number.isNaN(time)) return null;
+  if (Number.isNaN(time) || time < ZERO_TIME_MS) return null;
   // JavaScript takes the 31st of any month for a date.
   const isSure = day.slice(-2) <= "28";
   return isSure || new Date(`${day}T00:00:00Z`).toISOString().startsWith(day) ? time : null;
 }
 
 function formatTime(time: number): string {
-  return new Date(Math.min(Math.max(Math.floor(time), 0), LAST_TIME_MS)).toISOString();
+  return new Date(Math.min(Math.max(Math.floor(time), ZERO_TIME_MS), LAST_TIME_MS)).toISOString();
 }
