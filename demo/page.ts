@@ -1,7 +1,7 @@
 // The demo's page, over HTTP on loopback: a few files, what the stage looks like, and one route that plays a scene.
 
 import * as v from "valibot";
-import { readBody } from "../lib/http/body.ts";
+import { BodyReader } from "../lib/http/body.ts";
 import { MatrixError } from "../lib/http/matrix_error.ts";
 import { homeserverOf, play, type Scene, userOf } from "./scene.ts";
 import { type Role, ROLES } from "./scene_steps.ts";
@@ -153,7 +153,7 @@ async function parsePlayRequest(request: Request): Promise<v.InferOutput<typeof 
   if (request.headers.get("content-type")?.split(";")[0]?.trim() !== "application/json") {
     throw new BadRequest(415, 'Send JSON: expected the Content-Type "application/json"');
   }
-  const body = await readBody(request, MAX_BODY_BYTES, AbortSignal.timeout(BODY_TIMEOUT_MS));
+  const body = await new BodyReader().read(request, MAX_BODY_BYTES, AbortSignal.timeout(BODY_TIMEOUT_MS));
   const { success, output, issues } = v.safeParse(PlayRequest, parseJson(body), { abortPipeEarly: true });
   if (!success) throw new BadRequest(400, issues[0].message);
   return output;

@@ -23,6 +23,15 @@ function readKeyFile(env: Environment, problems: Problems): readonly [ApiKey, ..
     problems.add("LIVEKIT_KEY_FILE", `names "${path}", which has a malformed line`, 'lines of the form "key: secret"');
     return null;
   }
+  const ambiguous = nameWithTwoSecrets(keys);
+  if (ambiguous !== null) {
+    problems.add(
+      "LIVEKIT_KEY_FILE",
+      `names "${path}", which has two secrets for key "${ambiguous}"`,
+      "one secret per key",
+    );
+    return null;
+  }
   const ignored = ["LIVEKIT_KEY_FROM_FILE", "LIVEKIT_SECRET", "LIVEKIT_SECRET_FROM_FILE"]
     .filter((name) => env.get(name) !== undefined);
   const wanted = env.get("LIVEKIT_KEY")?.trim();
@@ -38,6 +47,17 @@ function readKeyFile(env: Environment, problems: Problems): readonly [ApiKey, ..
   if (ignored.length > 0) problems.warn(`LIVEKIT_KEY_FILE is set, so ${ignored.join(", ")} had no effect`);
   const signs = signing ?? first;
   return [signs, ...keys.filter((key) => key !== signs)];
+}
+
+/** A key that stands there twice, with another secret: nobody could tell which of them LiveKit knows. */
+function nameWithTwoSecrets(keys: readonly ApiKey[]): string | null {
+  const secrets = new Map<string, string>();
+  for (const { name, secret } of keys) {
+    const value = secret.reveal();
+    if ((secrets.get(name) ?? value) !== value) return name;
+    secrets.set(name, value);
+  }
+  return null;
 }
 
 function readSingleKey(env: Environment, problems: Problems): readonly [ApiKey] | null {

@@ -67,6 +67,17 @@ Deno.test("a LIVEKIT_KEY that is none of several keys is refused", () => {
   ]);
 });
 
+Deno.test("a key with two secrets is refused, and neither is shown; the same line twice is not", () => {
+  const twice = `a: ${S1}\nb: ${S2}\na: ${S2}\n`;
+  for (const changes of [{}, { LIVEKIT_KEY: "a" }, { LIVEKIT_KEY: "b" }]) {
+    assert.deepEqual(problemsOf({ LIVEKIT_KEY_FILE: "/keys", ...changes }, { "/keys": twice }), [
+      'LIVEKIT_KEY_FILE names "/keys", which has two secrets for key "a", expected one secret per key',
+    ]);
+  }
+  const same = keysOf({ LIVEKIT_KEY_FILE: "/keys" }, { "/keys": `a: ${S1}\n"a": '${S1}'\n` });
+  assert.deepEqual([same.keys[0], same.warnings], [["a", S1], []]);
+});
+
 Deno.test("every key of the file is looked at for weak secrets", () => {
   const { warnings } = keysOf({ LIVEKIT_KEY_FILE: "/keys" }, { "/keys": `a: ${S1}\nb: short` });
   assert.deepEqual(warnings, ['The secret of API key "b" has under 32 characters: it can be guessed']);

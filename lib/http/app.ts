@@ -7,7 +7,7 @@ import { delegate, exchange, type ExchangeDeps } from "../exchange.ts";
 import type { HomeserverLists } from "../matrix/homeserver_lists.ts";
 import type { Network } from "../net/address_guard.ts";
 import type { Log } from "../ops/log.ts";
-import { readBody } from "./body.ts";
+import { BodyReader } from "./body.ts";
 import { type ClientAddress, clientAddress } from "./client_address.ts";
 import { MatrixError } from "./matrix_error.ts";
 import type { RateLimit } from "./rate_limit.ts";
@@ -54,7 +54,7 @@ interface Route {
 
 const MAX_JSON_BYTES = 64 * 1024;
 const MAX_WEBHOOK_BYTES = 1024 * 1024;
-// The server underneath takes 64 KiB. All headers together it takes up to some 100 KiB, and 100 or so of them.
+// The server underneath takes 64 KiB of head in all, and 128 headers.
 const MAX_URL_CHARACTERS = 8192;
 
 /** From the first byte of a request to its answer: the body, the homeserver, the SFU. */
@@ -71,6 +71,7 @@ const CORS: Readonly<Record<string, string>> = {
 /** Builds the front. */
 export function createApp(deps: AppDeps): App {
   const deadlines = new Deadlines(DEADLINE_MS);
+  const bodies = new BodyReader();
   const delegation: Route = {
     path: "/delegate_delayed_leave",
     methods: ["POST"],
@@ -101,7 +102,7 @@ export function createApp(deps: AppDeps): App {
   ): Promise<Response> {
     if (deps.isDraining()) throw new MatrixError(503, "M_UNKNOWN", "The service is shutting down");
     return await deadlines.run(async (signal) => {
-      const wanted = parse(await readBody(request, MAX_JSON_BYTES, signal));
+      const wanted = parse(await bodies.read(request, MAX_JSON_BYTES, signal));
       if (deps.rateLimit !== null) await deps.rateLimit.take(clientOf(request, info, deps.trustedProxies));
       const server = wanted.openIdToken.matrixServerName;
       if (!deps.homeservers.allows(server)) throw forbidden(server);
@@ -116,7 +117,7 @@ export function createApp(deps: AppDeps): App {
     // Who cannot sign does not get megabytes held for them; that they came is still told.
     const isSigned = deps.isWebhookSigned(authorization);
     const maxBytes = isSigned ? MAX_WEBHOOK_BYTES : MAX_JSON_BYTES;
-    const body = await deadlines.run((signal) => readBody(request, maxBytes, signal)).catch(() => null);
+    const body = await deadlines.run((signal) => bodies.read(request, maxBytes, signal)).catch(() => null);
     if (body !== null && request.method === "POST") setTimeout(() => deps.onWebhook(body, authorization), 0);
     return empty();
   }

@@ -6,7 +6,7 @@ import type { Log } from "../ops/log.ts";
 
 /** What the inbox needs from outside. */
 export interface InboxDeps {
-  readonly webhooks: Pick<Webhooks, "receive">;
+  readonly webhooks: Pick<Webhooks, "receive" | "isSigned">;
   /** Who wants to know; each is told every event. */
   readonly listeners: readonly ((event: SfuEvent) => Promise<void> | void)[];
   readonly log: Log;
@@ -14,7 +14,6 @@ export interface InboxDeps {
 
 // The sweep makes good what is dropped here.
 const MAX_WAITING = 5000;
-// Anybody may post anything: it must not fill the memory before it is found to be junk.
 const MAX_WAITING_BYTES = 32 * 1024 * 1024;
 
 /** Takes webhooks in. */
@@ -31,12 +30,16 @@ export class Inbox {
 
   /** Puts a webhook at the end of the queue. Never throws. */
   put(body: Uint8Array, authorization: string): void {
-    if (this.#waiting >= MAX_WAITING || this.#waitingBytes + body.length > MAX_WAITING_BYTES) return this.#drop();
+    // Anybody may post anything: it must take no room from LiveKit's. It is refused, counted and explained at once.
+    if (!this.#deps.webhooks.isSigned(authorization)) return void this.#take(body, authorization);
+    // A header takes up to 64 KiB of anything.
+    const bytes = body.length + authorization.length;
+    if (this.#waiting >= MAX_WAITING || this.#waitingBytes + bytes > MAX_WAITING_BYTES) return this.#drop();
     this.#waiting++;
-    this.#waitingBytes += body.length;
+    this.#waitingBytes += bytes;
     this.#tail = this.#tail.then(() => this.#take(body, authorization)).finally(() => {
       this.#waiting--;
-      this.#waitingBytes -= body.length;
+      this.#waitingBytes -= bytes;
       if (this.#waiting === 0) this.#isDropping = false;
     });
   }

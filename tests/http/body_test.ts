@@ -1,10 +1,12 @@
-// Reading a body: its cap, its deadline, and clients that go away in the middle.
+// Reading a body: its cap, its deadline, clients that go away in the middle, and how many may come in pieces at once.
 
 import assert from "node:assert/strict";
-import { readBody } from "../../lib/http/body.ts";
+import { BodyReader, MAX_BODIES_IN_PIECES } from "../../lib/http/body.ts";
 import { MatrixError } from "../../lib/http/matrix_error.ts";
+import { createFront, LEGACY_BODY, post } from "./front.ts";
 
 const MAX_BYTES = 10;
+const MAX_JSON_BYTES = 65_536;
 const UNHURRIED = new AbortController().signal;
 
 interface PlayedBody {
@@ -21,7 +23,7 @@ function play(chunks: readonly number[], end: "ends" | "breaks" | "stays open"):
   const stream = new ReadableStream<Uint8Array<ArrayBuffer>>({
     pull(controller) {
       const size = chunks[pulled++];
-      if (size !== undefined) controller.enqueue(new Uint8Array(size));
+      if (size !== undefined) controller.enqueue(new Uint8Array(size).fill(pulled));
       else if (end === "ends") controller.close();
       else if (end === "breaks") controller.error(new Error("connection reset"));
       else return new Promise(() => {});
@@ -37,6 +39,10 @@ function request(body: BodyInit | null, headers: HeadersInit = {}): Request {
   return new Request("http://service.test/", { method: "POST", body, headers });
 }
 
+function read(request: Request, signal = UNHURRIED): Promise<Uint8Array> {
+  return new BodyReader().read(request, MAX_BYTES, signal);
+}
+
 async function refusal(promise: Promise<unknown>): Promise<MatrixError> {
   const error = await promise.then(() => null, (error: unknown) => error);
   assert.ok(error instanceof MatrixError);
@@ -45,25 +51,36 @@ async function refusal(promise: Promise<unknown>): Promise<MatrixError> {
 
 for (const chunks of [[], [10], [1, 2, 3, 4], [0, 10, 0]]) {
   Deno.test(`a body in chunks of ${JSON.stringify(chunks)} bytes is read whole`, async () => {
-    const body = await readBody(request(play(chunks, "ends").stream), MAX_BYTES, UNHURRIED);
-    assert.equal(body.length, chunks.reduce((sum, size) => sum + size, 0));
+    const body = await read(request(play(chunks, "ends").stream));
+    assert.deepEqual([...body], chunks.flatMap((size, at) => Array.from({ length: size }, () => at + 1)));
   });
 }
 
+Deno.test("a long body in chunks of any size is put together as it was, in a buffer of its own length", async () => {
+  const chunks = [1, 4095, 1, 30_000, 8000, 7, 23_432];
+  const body = await new BodyReader().read(request(play(chunks, "ends").stream), MAX_JSON_BYTES, UNHURRIED);
+  assert.deepEqual([body.length, body.buffer.byteLength], [65_536, 65_536]);
+  let from = 0;
+  for (const [at, size] of chunks.entries()) {
+    assert.ok(body.subarray(from, from + size).every((byte) => byte === at + 1), `chunk ${at}`);
+    from += size;
+  }
+});
+
 Deno.test("a request without a body reads as an empty one", async () => {
-  assert.equal((await readBody(request(null), MAX_BYTES, UNHURRIED)).length, 0);
+  assert.equal((await read(request(null))).length, 0);
 });
 
 Deno.test("a body that declares itself too long is refused unread", async () => {
   const body = play([5], "stays open");
-  const error = await refusal(readBody(request(body.stream, { "content-length": "11" }), MAX_BYTES, UNHURRIED));
+  const error = await refusal(read(request(body.stream, { "content-length": "11" })));
   assert.deepEqual([error.status, error.errcode], [413, "M_TOO_LARGE"]);
   assert.equal(body.pulled(), 0);
 });
 
 Deno.test("a body that turns out too long is refused as soon as that is known, and no more of it is read", async () => {
   const body = play([5, 5, 1, 1000], "stays open");
-  const error = await refusal(readBody(request(body.stream), MAX_BYTES, UNHURRIED));
+  const error = await refusal(read(request(body.stream)));
   assert.deepEqual([error.status, error.errcode, error.message], [
     413,
     "M_TOO_LARGE",
@@ -72,19 +89,77 @@ Deno.test("a body that turns out too long is refused as soon as that is known, a
   assert.deepEqual([body.pulled(), body.cancelled()], [3, true]);
 });
 
-Deno.test("a body of exactly the cap, honestly declared, is read", async () => {
-  const body = await readBody(request(play([10], "ends").stream, { "content-length": "10" }), MAX_BYTES, UNHURRIED);
-  assert.equal(body.length, 10);
-});
+for (const length of [10, 8192, 8193, MAX_JSON_BYTES]) {
+  Deno.test(`a body of ${length} bytes, honestly declared, is read`, async () => {
+    const declaring = request(play([length], "ends").stream, { "content-length": String(length) });
+    assert.equal((await new BodyReader().read(declaring, MAX_JSON_BYTES, UNHURRIED)).length, length);
+  });
+}
 
 Deno.test("a body that does not arrive in time is 408, and is no longer waited for", async () => {
   const body = play([5], "stays open");
-  const error = await refusal(readBody(request(body.stream), MAX_BYTES, AbortSignal.timeout(20)));
+  const error = await refusal(read(request(body.stream), AbortSignal.timeout(20)));
   assert.deepEqual([error.status, error.errcode], [408, "M_UNKNOWN"]);
   assert.equal(body.cancelled(), true);
 });
 
 Deno.test("a client that goes away in the middle gets 400, should it still listen", async () => {
-  const error = await refusal(readBody(request(play([5], "breaks").stream), MAX_BYTES, UNHURRIED));
+  const error = await refusal(read(request(play([5], "breaks").stream)));
   assert.deepEqual([error.status, error.errcode, error.message], [400, "M_NOT_JSON", "Error reading request"]);
+});
+
+Deno.test("past so many bodies in pieces the one that has been coming for longest is 408, and lets go of its bytes", async () => {
+  const reader = new BodyReader(2);
+  const slow = [play([5], "stays open"), play([5], "stays open"), play([5], "stays open")] as const;
+  const [first, second, third] = slow.map(({ stream }) => reader.read(request(stream), MAX_BYTES, UNHURRIED));
+  assert.ok(first !== undefined && second !== undefined && third !== undefined);
+  const error = await refusal(first);
+  assert.deepEqual([error.status, error.errcode], [408, "M_UNKNOWN"]);
+  assert.deepEqual([reader.size, ...slow.map(({ cancelled }) => cancelled())], [2, true, false, false]);
+
+  // Whose body is there at once is served all the same.
+  assert.equal((await reader.read(request(play([5, 5], "ends").stream), MAX_BYTES, UNHURRIED)).length, 10);
+  assert.equal((await refusal(second)).status, 408);
+  assert.deepEqual([reader.size, slow[2].cancelled()], [1, false]);
+});
+
+Deno.test("large bodies count, be they declared; small ones that are declared do not", async () => {
+  const reader = new BodyReader(1);
+  const declared = (length: number) =>
+    reader.read(
+      request(play([5], "stays open").stream, { "content-length": String(length) }),
+      MAX_JSON_BYTES,
+      AbortSignal.timeout(50),
+    );
+  const small = [refusal(declared(8192)), refusal(declared(100))];
+  assert.equal(reader.size, 0);
+  const large = refusal(declared(8193));
+  assert.equal(reader.size, 1);
+  const larger = refusal(declared(65_536));
+  assert.equal((await large).status, 408);
+  assert.equal(reader.size, 1);
+  assert.deepEqual((await Promise.all([...small, larger])).map(({ status }) => status), [408, 408, 408]);
+});
+
+Deno.test("a body counts only for as long as it comes, however it ends", async () => {
+  const reader = new BodyReader();
+  await reader.read(request(play([5], "ends").stream), MAX_BYTES, UNHURRIED);
+  await refusal(reader.read(request(play([5], "breaks").stream), MAX_BYTES, UNHURRIED));
+  await refusal(reader.read(request(play([11], "ends").stream), MAX_BYTES, UNHURRIED));
+  await refusal(reader.read(request(play([5], "stays open").stream), MAX_BYTES, AbortSignal.timeout(20)));
+  assert.equal(reader.size, 0);
+});
+
+Deno.test("a front has so many bodies come in pieces at once, and serves others meanwhile", async () => {
+  const { app } = createFront();
+  const gate = Promise.withResolvers<void>();
+  const slow = () =>
+    app(post("/sfu/get", new ReadableStream({ pull: (controller) => gate.promise.then(() => controller.close()) })));
+  const first = slow();
+  const others = Array.from({ length: MAX_BODIES_IN_PIECES - 1 }, slow);
+  assert.equal((await app(post("/sfu/get", LEGACY_BODY))).status, 200);
+  assert.equal((await first).status, 408);
+  gate.resolve();
+  const answers = await Promise.all(others);
+  assert.deepEqual(new Set(answers.map(({ status }) => status)), new Set([400]));
 });

@@ -5,6 +5,9 @@ import { ServiceProcess } from "./service_process.ts";
 import { requestGrant, Surroundings } from "./surroundings.ts";
 
 const HALF_SENT = 200;
+// Were each kept in the buffer in which it came, they would take gigabytes.
+const CHUNKS = 40_000;
+const MAX_PEAK_MIB = 500;
 
 async function connect(service: ServiceProcess): Promise<Deno.TcpConn> {
   const { hostname, port } = new URL(service.url);
@@ -58,6 +61,26 @@ async function drip(service: ServiceProcess): Promise<string> {
     await new Promise((resolve) => setTimeout(resolve, 250));
   }
   return await answer;
+}
+
+Deno.test("a body of very many chunks takes no more memory than its bytes", async () => {
+  await using around = await Surroundings.start();
+  await using service = await ServiceProcess.start(around.variables);
+  using connection = await connect(service);
+  const chunks = "1\r\n \r\n".repeat(CHUNKS);
+  const request = `POST /sfu/get HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n${chunks}0\r\n\r\n`;
+  const written = connection.writable.getWriter().write(new TextEncoder().encode(request));
+  assert.match(await readHead(connection), /^HTTP\/1\.1 400 /);
+  await written;
+  const peakMiB = peakMemoryMiB(service.pid);
+  assert.ok(peakMiB < MAX_PEAK_MIB, `${peakMiB} MiB`);
+});
+
+/** The most memory that a process had at any time. */
+function peakMemoryMiB(pid: number): number {
+  const kiB = /^VmHWM:\s+(\d+) kB$/m.exec(Deno.readTextFileSync(`/proc/${pid}/status`))?.[1];
+  assert.ok(kiB !== undefined);
+  return Number(kiB) / 1024;
 }
 
 Deno.test("a body over 64 KiB is 413, declared or in chunks, and one of 64 KiB is read", async () => {

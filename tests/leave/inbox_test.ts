@@ -8,10 +8,14 @@ import { RecordingLog } from "../http/recording_log.ts";
 function bench() {
   const log = new RecordingLog();
   const taken: string[] = [];
+  const refused = { count: 0 };
   const gate = { open: () => {}, closed: Promise.resolve() };
   const inbox = new Inbox({
     webhooks: {
+      isSigned: (authorization) => authorization !== "junk",
       async receive(body, authorization) {
+        refused.count += authorization === "junk" ? 1 : 0;
+        if (authorization === "junk") return null;
         await gate.closed;
         if (authorization === "bad") return null;
         if (authorization === "bug") throw new TypeError("no such thing");
@@ -32,7 +36,7 @@ function bench() {
   });
   const close = () => gate.closed = new Promise((resolve) => gate.open = resolve);
   const put = (text: string, authorization = "good") => inbox.put(new TextEncoder().encode(text), authorization);
-  return { inbox, log, taken, close, open: () => gate.open(), put };
+  return { inbox, log, taken, refused, close, open: () => gate.open(), put };
 }
 
 Deno.test("every listener is told of every event, in the order in which they came", async () => {
@@ -72,7 +76,7 @@ Deno.test("what is beyond 5,000 waiting webhooks is dropped, and said once", asy
   assert.equal(taken.at(-1), "after again");
 });
 
-Deno.test("junk of any size does not fill the memory", async () => {
+Deno.test("webhooks of any size do not fill the memory", async () => {
   const { inbox, log, taken, close, open } = bench();
   close();
   const megabyte = new Uint8Array(1024 * 1024).fill(0x61);
@@ -82,4 +86,17 @@ Deno.test("junk of any size does not fill the memory", async () => {
   await inbox.settle();
   assert.equal(log.of("warning").length, 1);
   assert.equal(taken.length, 2, "a small one still has room");
+});
+
+Deno.test("junk takes no room from genuine webhooks, however much of it comes while these wait", async () => {
+  const { inbox, log, taken, refused, close, open, put } = bench();
+  close();
+  put("a");
+  for (let count = 0; count < 6000; count++) put("x", "junk");
+  put("b");
+  assert.equal(refused.count, 6000);
+  open();
+  await inbox.settle();
+  assert.deepEqual(taken, ["a", "a again", "b", "b again"]);
+  assert.equal(log.of("warning").length, 0);
 });

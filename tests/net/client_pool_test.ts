@@ -1,10 +1,14 @@
 // Connections of the outbound client: kept alive, and never lent to a request that could not have opened them.
 
 import assert from "node:assert/strict";
+import http from "node:http";
+import https from "node:https";
 import type { RequestListener } from "node:http";
 import type { OutboundRequest } from "../../lib/net/client.ts";
-import { failureOf, LoopbackServer, openClient, request, serveHttp, serveHttps, until } from "./loopback.ts";
+import { authority, failureOf, LoopbackServer, openClient, request, serveHttp, serveHttps, until } from "./loopback.ts";
 
+const MAX_IDLE_CONNECTIONS = 1000;
+const AT_ONCE = 20;
 const NAMES = { dnsNames: ["server.example", "other.example"], addresses: ["127.0.0.1"] };
 
 for (const secure of [true, false]) {
@@ -127,4 +131,29 @@ Deno.test("closing the client closes its idle connections", async () => {
   assert.equal(server.open, 1);
   client.close();
   await until(() => server.open === 0);
+});
+
+Deno.test("idle connections to any number of hosts, with TLS and without, are bounded together", async () => {
+  const keepAliveTimeout = 60_000;
+  const answer: http.RequestListener = (_, response) => void response.end("{}");
+  const { certificate, privateKey } = await authority.issue(NAMES);
+  await using plain = await LoopbackServer.listen(http.createServer({ keepAliveTimeout }, answer));
+  await using secure = await LoopbackServer.listen(
+    https.createServer({ keepAliveTimeout, cert: certificate, key: privateKey }, answer),
+  );
+  using client = openClient();
+  const askHosts = async (port: number, secure: boolean, hosts: number) => {
+    for (let from = 0; from < hosts; from += AT_ONCE) {
+      const ask = (_: unknown, at: number) =>
+        failureOf(client, request(port, { host: `host-${from + at}.example`, secure }));
+      assert.deepEqual(new Set(await Promise.all(Array.from({ length: AT_ONCE }, ask))), new Set(["status 200"]));
+    }
+  };
+  await askHosts(secure.port, true, 40);
+  await askHosts(plain.port, false, MAX_IDLE_CONNECTIONS);
+  await askHosts(secure.port, true, 60);
+  assert.deepEqual([plain.connections, secure.connections], [MAX_IDLE_CONNECTIONS, 100]);
+  await until(() => plain.open + secure.open <= MAX_IDLE_CONNECTIONS);
+  // The oldest went: first those with TLS, then as many of the others.
+  assert.deepEqual([plain.open, secure.open], [MAX_IDLE_CONNECTIONS - 60, 60]);
 });

@@ -1,0 +1,155 @@
+// Everything that can grow is bounded, and docs/security.md says by what: each map, set, queue and cache that lives as
+// long as the process stands here, with the row of the page that bounds it or the reason why it needs none. A new one
+// fails this test until it has its row.
+
+import assert from "node:assert/strict";
+
+const ROOT = new URL("../", import.meta.url);
+const page = Deno.readTextFileSync(new URL("docs/security.md", ROOT));
+
+const GROWING =
+  /^\s+(?:readonly )?(?:this\.)?#(\w+)(?:: .+?)? = (?:new (?:Map|Set|Fifo|FlightCache|Slots|IdleConnections|HandIns)\b|\[\]|heapOf)/gm;
+
+const IN_FLIGHT = "Exchanges at once";
+const IN_ALL = "… in all";
+const NOT_TAKEN = "Events handed over, and changes, that the disk or Redis has not taken";
+
+// The beginning of a row, or a reason in brackets.
+const BOUNDS: Readonly<Record<string, Readonly<Record<string, string>>>> = {
+  "lib/capacity.ts": { perServer: IN_FLIGHT, provenAt: "Servers that are known to have vouched for somebody" },
+  "lib/deadline.ts": { pending: "One request, from its head to its answer" },
+  "lib/flight_cache.ts": { entries: "(each cache has its row)", flights: "Look-ups under way" },
+  "lib/http/body.ts": { inPieces: "Bodies that are on their way" },
+  "lib/http/rate_limit.ts": { keys: "Clients that are counted in memory" },
+  "lib/leave/calls.ts": {
+    pacers: "Homeservers whose pace is remembered",
+    underWay: "A homeserver asked to restart or send events",
+  },
+  "lib/leave/delegations.ts": { support: "Servers of which is known whether they have delayed events" },
+  "lib/leave/fifo.ts": { items: "(each queue has its row)" },
+  "lib/leave/job_caps.ts": { underWay: IN_FLIGHT },
+  "lib/leave/looks.ts": {
+    queue: "LiveKit asked about participants and rooms",
+    roomsToList: "LiveKit asked about participants and rooms",
+  },
+  "lib/leave/manager.ts": { handedIn: IN_FLIGHT },
+  "lib/leave/pacing.ts": {
+    buckets: "Homeservers whose pace is remembered",
+    late: "A homeserver asked to restart or send events",
+    restarts: "A homeserver asked to restart or send events",
+    sends: "A homeserver asked to restart or send events",
+  },
+  "lib/leave/recent_leaves.ts": { leaves: "Participants that are remembered to have left" },
+  "lib/leave/redis_changes.ts": { changes: NOT_TAKEN, removals: "Removals that Redis has not been told" },
+  "lib/leave/redis_claims.ts": { claims: IN_ALL },
+  "lib/leave/redis_connection.ts": { disconnect: "(two connections)" },
+  "lib/leave/redis_hand_ins.ts": { byField: NOT_TAKEN, countByRoom: NOT_TAKEN },
+  "lib/leave/redis_rooms.ts": { jobs: IN_ALL },
+  "lib/leave/redis_store.ts": { handIns: NOT_TAKEN, unsentEvents: "Webhook events held while Redis is away" },
+  "lib/leave/redis_upkeep.ts": { arrivals: IN_ALL, doubted: IN_ALL },
+  "lib/leave/register.ts": {
+    byEvent: IN_ALL,
+    byKey: IN_ALL,
+    byRoom: IN_ALL,
+    perHomeserver: IN_ALL,
+    perUser: IN_ALL,
+  },
+  "lib/leave/sqlite_writer.ts": { dirty: NOT_TAKEN, rows: IN_ALL },
+  "lib/leave/sweep.ts": { failed: IN_ALL },
+  "lib/leave/timers.ts": { current: IN_ALL, queue: IN_ALL },
+  "lib/livekit/room_service.ts": { tokens: "(one per kind of grant without a room)" },
+  "lib/livekit/rooms.ts": { existing: "Rooms that are known to exist" },
+  "lib/livekit/webhook.ts": { seen: "Webhook events that are remembered" },
+  "lib/matrix/client_discovery.ts": { outcomes: "Servers whose address is remembered" },
+  "lib/matrix/homeserver_lists.ts": { allowedNames: "(the configuration)", blockedNames: "(the configuration)" },
+  "lib/matrix/openid.ts": { verified: "Verified tokens that are remembered" },
+  "lib/matrix/outages.ts": { memories: "A homeserver that cannot be reached" },
+  "lib/matrix/server_discovery.ts": {
+    srvAnswers: "Servers whose address is remembered",
+    wellKnowns: "Servers whose address is remembered",
+  },
+  "lib/net/client.ts": {
+    agents: "(one per rule of the address guard)",
+    idle: "Idle outbound connections",
+    proxyHosts: "(the configuration)",
+    slots: "Connections per host and port",
+  },
+  "lib/net/idle_connections.ts": { idle: "Idle outbound connections" },
+  "lib/net/slots.ts": { held: IN_FLIGHT, waiting: IN_FLIGHT },
+  "lib/ops/rarely.ts": { saidAt: "Same warning about the same thing" },
+};
+
+function sourceFiles(folder: string): string[] {
+  return [...Deno.readDirSync(new URL(folder, ROOT))].flatMap(({ name, isDirectory }) =>
+    isDirectory ? sourceFiles(`${folder}${name}/`) : [`${folder}${name}`]
+  );
+}
+
+Deno.test("each map, set, queue and cache of the service has its bound in docs/security.md", () => {
+  const found: Record<string, string[]> = {};
+  for (const path of sourceFiles("lib/")) {
+    const names = [...Deno.readTextFileSync(new URL(path, ROOT)).matchAll(GROWING)].map(([, name = ""]) => name);
+    if (names.length > 0) found[path] = [...new Set(names)].sort();
+  }
+  const listed = Object.entries(BOUNDS).map(([path, fields]) => [path, Object.keys(fields).sort()]);
+  assert.deepEqual(found, Object.fromEntries(listed));
+});
+
+Deno.test("each bound that is named stands in docs/security.md", () => {
+  const named = new Set(Object.values(BOUNDS).flatMap((fields) => Object.values(fields)));
+  for (const row of named) {
+    if (row.startsWith("(")) continue;
+    assert.ok(page.includes(`\n| ${row}`), row);
+  }
+});
+
+// What the page says in numbers, and where the number stands in the code.
+const NUMBERS: readonly (readonly [row: string, said: string, path: string, declared: string])[] = [
+  ["URL of a request", "8192 characters", "lib/http/app.ts", "MAX_URL_CHARACTERS = 8192"],
+  ["Body of a request", "64 KiB", "lib/http/app.ts", "MAX_JSON_BYTES = 64 * 1024"],
+  ["Body of a webhook", "1 MiB", "lib/http/app.ts", "MAX_WEBHOOK_BYTES = 1024 * 1024"],
+  ["Bodies that are on their way, of more than 8 KiB", "500", "lib/http/body.ts", "MAX_BODIES_IN_PIECES = 500"],
+  ["One request", "10 s", "lib/http/app.ts", "DEADLINE_MS = 10_000"],
+  ["Clients that are counted", "50,000", "lib/http/rate_limit.ts", "MAX_CLIENTS = 50_000"],
+  ["Exchanges at once", "4000", "lib/capacity.ts", "total: 4000"],
+  ["… per homeserver, however", "1000", "lib/capacity.ts", "perServer: 1000"],
+  ["… of servers that", "3000", "lib/capacity.ts", "unlisted: 3000"],
+  ["… and that vouched", "2000", "lib/capacity.ts", "unproven: 2000"],
+  ["Servers that are known to have", "10,000", "lib/capacity.ts", "MAX_PROVEN = 10_000"],
+  ["Webhooks that wait", "5000", "lib/leave/inbox.ts", "MAX_WAITING = 5000"],
+  ["Webhook events that are remembered", "10,000", "lib/livekit/webhook.ts", "REMEMBERED_EVENTS = 10_000"],
+  ["Same warning", "1000", "lib/ops/rarely.ts", "MAX_SUBJECTS = 1000"],
+  ["Connections per host", "64", "lib/net/client.ts", "MAX_CONNECTIONS_PER_HOST = 64"],
+  ["Idle outbound", "1000, for 25 s", "lib/net/client.ts", "MAX_IDLE_CONNECTIONS = 1000"],
+  ["A well-known document", "50 KiB", "lib/matrix/https_document.ts", "MAX_BODY_BYTES = 50 * 1024"],
+  ["SRV records", "16", "lib/net/srv.ts", "MAX_RECORDS = 16"],
+  ["A homeserver that cannot", "5000", "lib/matrix/outages.ts", "MAX_REMEMBERED = 5000"],
+  ["Verified tokens", "10,000", "lib/matrix/openid.ts", "CACHED_TOKENS = 10_000"],
+  ["Servers whose address", "5000", "lib/matrix/server_discovery.ts", "CACHED_SERVERS = 5000"],
+  ["Servers whose address", "5000", "lib/matrix/client_discovery.ts", "CACHED_SERVERS = 5000"],
+  ["Servers of which is known", "1000", "lib/leave/delegations.ts", "CACHED_SERVERS = 1000"],
+  ["LiveKit's answer", "list of a room 16 MiB", "lib/livekit/room_service.ts", "MAX_LIST_BYTES = 16 * 1024 * 1024"],
+  ["Rooms that are known", "10,000", "lib/livekit/rooms.ts", "CACHED_ROOMS = 10_000"],
+  ["Leave events per user", "20", "lib/leave/job_caps.ts", "MAX_JOBS_PER_USER = 20"],
+  ["… per homeserver that", "1000", "lib/leave/job_caps.ts", "MAX_JOBS_PER_HOMESERVER = 1000"],
+  ["… in all", "100,000", "lib/leave/job_caps.ts", "MAX_JOBS = 100_000"],
+  ["… in all", "past 20,000", "lib/leave/job_caps.ts", "MAX_UNLISTED_JOBS = 20_000"],
+  ["Identities that one event", "4", "lib/leave/machine.ts", "MAX_WATCHED = 4"],
+  ["Participants that are", "20,000", "lib/leave/recent_leaves.ts", "MAX_REMEMBERED = 20_000"],
+  ["LiveKit asked about", "32 at once", "lib/leave/looks.ts", "LOOKS_AT_ONCE = 32"],
+  ["A homeserver asked to", "32 at once", "lib/leave/pacing.ts", "MAX_IN_FLIGHT = 32"],
+  ["Homeservers whose pace", "1000", "lib/leave/calls.ts", "MAX_PACERS = 1000"],
+  ["Homeservers whose pace", "2000", "lib/leave/pacing.ts", "MAX_BUCKETS = 2000"],
+  ["Removals that Redis", "20,000", "lib/leave/redis_changes.ts", "MAX_REMOVALS = 20_000"],
+  ["Webhook events held", "2000", "lib/leave/redis_store.ts", "MAX_UNSENT_EVENTS = 2000"],
+  ["Webhook events in Redis", "1000 per room", "lib/leave/redis_keys.ts", "MAX_EVENTS = 1000"],
+  ["A command to Redis", "1.5 s", "lib/redis_client.ts", "COMMAND_TIMEOUT_MS = 1500"],
+];
+
+for (const [row, said, path, declared] of NUMBERS) {
+  Deno.test(`"${row}" is ${said}, as in ${path}`, () => {
+    const line = page.split("\n").find((line) => line.startsWith(`| ${row}`));
+    assert.ok(line?.split("|")[2]?.includes(said) === true, line ?? "no such row");
+    assert.ok(Deno.readTextFileSync(new URL(path, ROOT)).includes(declared), declared);
+  });
+}

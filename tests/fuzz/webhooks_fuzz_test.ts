@@ -1,0 +1,110 @@
+// Webhook bodies and their signatures, through the inbox: each is taken in as an event that makes sense, or ignored;
+// none is a bug, and none counts that is not signed.
+
+import assert from "node:assert/strict";
+import { createHash, createHmac } from "node:crypto";
+import fc from "fast-check";
+import { Inbox } from "../../lib/leave/inbox.ts";
+import { type SfuEvent, Webhooks } from "../../lib/livekit/webhook.ts";
+import { Secret } from "../../lib/secret.ts";
+import { RecordingLog } from "../http/recording_log.ts";
+import { byteMutation } from "../mutations.ts";
+import { type Case, run } from "./campaign.ts";
+import { documents } from "./json_mutations.ts";
+
+const CASES = 10_000;
+const API_KEY = "devkey";
+const SECRET = "a secret of at least 32 characters";
+
+interface Input {
+  readonly body: Uint8Array;
+  readonly authorization: string;
+  /** Whether body and signature belong together. */
+  readonly isGenuine: boolean;
+}
+
+const events = fc.record({
+  event: fc.constantFrom(
+    "participant_joined",
+    "participant_left",
+    "participant_connection_aborted",
+    "room_finished",
+    "x",
+  ),
+  room: fc.record({ name: fc.constantFrom("room", "krj2dgxw"), sid: fc.constant("RM_1"), numParticipants: fc.nat(9) }),
+  participant: fc.record({
+    identity: fc.constantFrom("alice", "@alice:example.com:DEVICE"),
+    sid: fc.constant("PA_1"),
+    disconnectReason: fc.constantFrom<(string | number)[]>("CLIENT_INITIATED", "DUPLICATE_IDENTITY", 1, 99),
+    permission: fc.record({ canPublish: fc.boolean() }),
+  }),
+  id: fc.uuid(),
+  createdAt: fc.constantFrom<(string | number)[]>("1700000000", 1_700_000_000),
+});
+
+const inputs: fc.Arbitrary<Case<Input>> = fc.tuple(documents(events), fc.option(byteMutation()), fc.nat(2)).map(
+  ([{ input: body, isMutated }, mutate, what]) => {
+    const authorization = sign(body);
+    if (mutate === null || what > 0) return { input: { body, authorization, isGenuine: true }, isMutated };
+    // The signature, or the body after it was signed.
+    const changed = Buffer.from(mutate(Buffer.from(authorization))).toString("latin1");
+    const other = mutate(body);
+    const isSame = changed === authorization && Buffer.compare(other, body) === 0;
+    return {
+      input: isMutated
+        ? { body, authorization: changed, isGenuine: isSameJwt(changed, authorization) }
+        : { body: other, authorization, isGenuine: Buffer.compare(other, body) === 0 },
+      isMutated: !isSame,
+    };
+  },
+);
+
+function sign(body: Uint8Array): string {
+  const now = Math.floor(Date.now() / 1000);
+  const claims = { iss: API_KEY, nbf: now, exp: now + 300, sha256: createHash("sha256").update(body).digest("base64") };
+  const head = `${encode({ alg: "HS256", typ: "JWT" })}.${encode(claims)}`;
+  return `${head}.${createHmac("sha256", SECRET).update(head).digest("base64url")}`;
+}
+
+// The last character of a signature in base64url has two bits that do not count: another one may say the same.
+function isSameJwt(left: string, right: string): boolean {
+  const [, , leftSignature = ""] = left.split(".");
+  const [, , rightSignature = ""] = right.split(".");
+  const bytes = (text: string) => Buffer.from(text, "base64url").toString("hex");
+  return left.slice(0, left.lastIndexOf(".")) === right.slice(0, right.lastIndexOf(".")) &&
+    bytes(leftSignature) === bytes(rightSignature);
+}
+
+function encode(json: unknown): string {
+  return Buffer.from(JSON.stringify(json)).toString("base64url");
+}
+
+Deno.test(`${CASES} webhooks are events that make sense, or ignored`, async () => {
+  const log = new RecordingLog();
+  const apiKeys = [{ name: API_KEY, secret: new Secret(SECRET) }];
+  const webhooks = new Webhooks({ apiKeys, monotonicNow: () => 0, log });
+  const taken: SfuEvent[] = [];
+  const inbox = new Inbox({ webhooks, listeners: [(event) => void taken.push(event)], log });
+  await run({
+    name: "webhooks",
+    cases: CASES,
+    arbitrary: inputs,
+    run: async ({ body, authorization, isGenuine }) => {
+      const rejected = webhooks.rejected;
+      inbox.put(body, authorization);
+      await inbox.settle();
+      // What is not signed has no place in the queue.
+      if (!webhooks.isSigned(authorization)) await new Promise((resolve) => setTimeout(resolve, 0));
+      assert.deepEqual(log.of("error"), []);
+      const [event] = taken.splice(0);
+      if (event === undefined) return webhooks.rejected > rejected ? "does not verify" : "seen before";
+      assert.ok(isGenuine);
+      if (event.type === "joined" || event.type === "left" || event.type === "aborted") {
+        assert.ok([event.room, event.identity, event.sid, event.reason].every((text) => typeof text === "string"));
+      }
+      return event.type;
+    },
+    tidy: () => log.entries.length = 0,
+    mustReach: ["joined", "left", "aborted", "room-finished", "other", "does not verify"],
+  });
+});
