@@ -71,6 +71,7 @@ export function connectedJob(n: number, delayMs: number): StoredJob {
     state: "connected",
     sessions: { [identity]: sid },
     timerStartedAt: Date.now(),
+    handedInAt: Date.now(),
     waitUntil: Date.now() + delayMs,
     hint: "none",
     absentSince: null,

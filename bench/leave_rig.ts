@@ -4,7 +4,7 @@
 import { createHash, createHmac } from "node:crypto";
 import { setTimeout as sleep } from "node:timers/promises";
 import * as v from "valibot";
-import { RedisServer } from "../tests/leave/redis_server.ts";
+import { RedisServer } from "../tests/redis/server.ts";
 import { liveHeapBytes } from "./leave_heap.ts";
 import { homeserverNames } from "./leave_people.ts";
 import { firstLine, freePort, LOAD_CORE, pinned, ROOT, SERVICE_CORE, V8_FLAGS } from "./rig.ts";

@@ -1,13 +1,13 @@
 // Calls to homeservers on behalf of jobs: each through its homeserver's pacer, within the lease on its room, and told to
 // the log once a minute when it does not work.
 
-import { withDeadline } from "../deadline.ts";
+import { withDeadline, within } from "../deadline.ts";
 import type { DelayedEvents } from "../matrix/delayed_events.ts";
 import type { Log } from "../ops/log.ts";
 import { Rarely } from "../ops/rarely.ts";
 import type { ActionOutcome, RefusalReason } from "./events.ts";
 import { describeJob, type Job } from "./job.ts";
-import { type Allowance, Pacer } from "./pacing.ts";
+import { type Allowance, type PacedCall, Pacer } from "./pacing.ts";
 import { deadlineOf } from "./schedule.ts";
 import type { LeaveStore } from "./store.ts";
 
@@ -24,11 +24,12 @@ export interface CallsDeps {
 
 /** A call that a job wants. */
 export interface WantedCall {
+  /** As it now stands. */
   readonly job: Job;
   readonly action: "restart" | "send";
   readonly isWanted: () => boolean;
-  /** Asked when the call's turn has come, which may be long after it was added: whether it is still to be made. */
-  readonly confirm: (() => Promise<boolean>) | null;
+  /** Asked when a send's turn has come, which may be long after it was added: whether it is still to be made. */
+  readonly confirm: () => Promise<boolean>;
   /** @param askedAt When the request went out, ms of the monotonic clock. */
   readonly done: (outcome: ActionOutcome, askedAt: number) => void;
 }
@@ -50,54 +51,54 @@ const ADVICE: Readonly<Record<RefusalReason, string>> = {
 export class Calls {
   readonly #deps: CallsDeps;
   readonly #pacers = new Map<string, Pacer>();
-  readonly #underWay = new Set<Promise<unknown>>();
+  /** Calls whose outcome is not taken yet. */
+  readonly #underWay = new Set<Promise<void>>();
   readonly #rarely: Rarely;
-  #isClosed = false;
+  readonly #closing = new AbortController();
 
   constructor(deps: CallsDeps) {
     this.#deps = deps;
     this.#rarely = new Rarely(deps.monotonicNow);
   }
 
-  add({ job, action, isWanted, confirm, done }: WantedCall): void {
-    if (this.#isClosed) return;
-    let askedAt = this.#deps.monotonicNow();
-    this.#pacer(job.homeserver).add({
-      action,
-      deadline: deadlineOf(job),
-      isWanted,
-      done: (outcome) => done(outcome, askedAt),
-      run: () => {
-        const call = this.#run(job, action, confirm, () => askedAt = this.#deps.monotonicNow());
-        this.#underWay.add(call);
-        return call.finally(() => this.#underWay.delete(call));
-      },
-    });
+  add(wanted: WantedCall): void {
+    if (this.#closing.signal.aborted) return;
+    this.#pacer(wanted.job.homeserver).add(new QueuedCall(wanted, this.#deps.monotonicNow(), this.#make));
   }
 
-  /** Drops what waits, and waits for what is under way. */
+  /** Drops what waits, and waits until what a homeserver was asked has an outcome that was taken. */
   async close(): Promise<void> {
-    this.#isClosed = true;
+    this.#closing.abort();
     for (const pacer of this.#pacers.values()) pacer.close();
     await Promise.allSettled(this.#underWay);
   }
 
-  async #run(
-    job: Job,
-    action: "restart" | "send",
-    confirm: (() => Promise<boolean>) | null,
-    onAsk: () => void,
-  ): Promise<ActionOutcome> {
+  /** Makes a call, and counts it as under way until its outcome was taken. */
+  readonly #make = (queued: QueuedCall): Promise<ActionOutcome> => {
+    const { promise, resolve } = Promise.withResolvers<void>();
+    this.#underWay.add(promise);
+    queued.taken = () => {
+      this.#underWay.delete(promise);
+      resolve();
+    };
+    return this.#run(queued);
+  };
+
+  async #run(queued: QueuedCall): Promise<ActionOutcome> {
+    const { wanted, action } = queued;
+    const { job } = wanted;
     const call = (signal: AbortSignal) => this.#deps.delayedEvents.act(job.homeserver, job.delayId, action, signal);
     try {
-      if (confirm !== null && !await confirm()) return { kind: "held" };
+      // The look may wait for its turn, longer than whoever wants to end this process.
+      if (action === "send" && !await within(wanted.confirm(), this.#closing.signal)) return { kind: "held" };
       const leaseMs = this.#deps.store.leaseMs(job.room);
-      if (leaseMs < MIN_LEASE_MS || this.#isClosed) return { kind: "held" };
-      onAsk();
+      if (leaseMs < MIN_LEASE_MS || this.#closing.signal.aborted) return { kind: "held" };
+      queued.askedAt = this.#deps.monotonicNow();
       const { outcome, story } = await withDeadline(Math.min(CALL_TIMEOUT_MS, leaseMs), call);
       this.#tell(job, action, outcome, story);
       return outcome;
     } catch (error) {
+      if (error === this.#closing.signal.reason) return { kind: "held" };
       const outcome: ActionOutcome = { kind: "failed" };
       this.#tell(job, action, outcome, error instanceof Error ? error.message : String(error));
       return outcome;
@@ -155,5 +156,38 @@ export class Calls {
           "late: raise its rc_delayed_event_mgmt, or the clients' delay",
         { homeserver, queued, per_second: Math.round(perSecond * 10) / 10 },
       ));
+  }
+}
+
+function nothing(): void {}
+
+/** A call in its homeserver's queue. */
+class QueuedCall implements PacedCall {
+  readonly wanted: WantedCall;
+  readonly action: "restart" | "send";
+  readonly deadline: number;
+  askedAt: number;
+  taken: () => void = nothing;
+  readonly #make: (queued: QueuedCall) => Promise<ActionOutcome>;
+
+  constructor(wanted: WantedCall, addedAt: number, make: (queued: QueuedCall) => Promise<ActionOutcome>) {
+    this.wanted = wanted;
+    this.action = wanted.action;
+    this.deadline = deadlineOf(wanted.job);
+    this.askedAt = addedAt;
+    this.#make = make;
+  }
+
+  run(): Promise<ActionOutcome> {
+    return this.#make(this);
+  }
+
+  isWanted(): boolean {
+    return this.wanted.isWanted();
+  }
+
+  done(outcome: ActionOutcome): void {
+    this.wanted.done(outcome, this.askedAt);
+    this.taken();
   }
 }

@@ -39,6 +39,9 @@ export interface Failures {
 /** All well: one object for all jobs. */
 export const NO_FAILURES: Failures = { looks: 0, calls: 0 };
 
+/** Nobody is believed to be present: one object for all jobs. */
+export const NO_SESSIONS: Readonly<Record<string, string>> = {};
+
 /** A job. All times are ms of the monotonic clock; the store translates them to wall time and back. */
 export interface Job extends Delegation {
   readonly state: JobState;
@@ -46,6 +49,8 @@ export interface Job extends Delegation {
   readonly sessions: Readonly<Record<string, string>>;
   /** The homeserver's timer last started anew here: when the job was accepted, or at its last successful restart. */
   readonly timerStartedAt: number;
+  /** When the client handed the event over: of two events of one participant the later one counts. */
+  readonly handedInAt: number;
   /** Waiting: when an absence becomes a leave. */
   readonly waitUntil: number;
   /**

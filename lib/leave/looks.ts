@@ -16,7 +16,11 @@ export interface LooksDeps {
   readonly sfu: Pick<RoomService, "getParticipant" | "listParticipants">;
   /** Whether a webhook told the end of this very session: the SFU may show it a little longer. */
   readonly isOver: (room: RoomAlias, identity: Identity, sid: string) => boolean;
+  readonly monotonicNow: () => number;
 }
+
+/** Takes a room's list in. */
+export type OnListed = (room: RoomAlias, present: ReadonlyMap<string, string> | null, askedAt: number) => void;
 
 const LOOK_TIMEOUT_MS = 5000;
 const LOOKS_AT_ONCE = 32;
@@ -25,6 +29,7 @@ const LOOKS_AT_ONCE = 32;
 export class Looks {
   readonly #deps: LooksDeps;
   readonly #queue = new Fifo<() => Promise<void>>();
+  readonly #roomsToList = new Set<RoomAlias>();
   #underWay = 0;
 
   constructor(deps: LooksDeps) {
@@ -46,16 +51,22 @@ export class Looks {
   }
 
   /**
-   * Everybody in a room; null when the SFU did not say. Never rejects; waits for its turn.
+   * Lists a room in its turn: once, however often that is wanted until then.
    *
-   * @param onAsk Called when the turn has come: what happens from then on, the answer may not know.
+   * @param onListed Told everybody in the room, null when the SFU did not say, and when it was asked: what happened
+   * since, the list may not know.
    */
-  room(room: RoomAlias, onAsk: () => void): Promise<ReadonlyMap<string, string> | null> {
-    return this.#inTurn(() => {
-      onAsk();
+  roomSoon(room: RoomAlias, onListed: OnListed): void {
+    if (this.#roomsToList.has(room)) return;
+    this.#roomsToList.add(room);
+    const listNow = async () => {
+      this.#roomsToList.delete(room);
+      const askedAt = this.#deps.monotonicNow();
       const list = (signal: AbortSignal) => this.#deps.sfu.listParticipants(room, signal);
-      return withDeadline(LOOK_TIMEOUT_MS, list).catch(() => null);
-    });
+      onListed(room, await withDeadline(LOOK_TIMEOUT_MS, list).catch(() => null), askedAt);
+    };
+    // Others want it in the same turn of the event loop.
+    queueMicrotask(() => void this.#inTurn(listNow));
   }
 
   /** What a room's list says about a job. */

@@ -3,7 +3,7 @@
 
 import { answeredConnected, answeredLeaving } from "./answers.ts";
 import { type Effect, isReconnect, type JobEvent, type Running, type Step } from "./events.ts";
-import { type Delegation, type Job, type JobState, NO_FAILURES } from "./job.ts";
+import { type Delegation, type Job, type JobState, NO_FAILURES, NO_SESSIONS } from "./job.ts";
 import { ABSENCE_LOOK_INTERVAL_MS, ABSENCE_MS, giveUpAt, lookPause, MAX_WAIT_MS, SHORT_WAIT_MS } from "./schedule.ts";
 
 export type { ActionOutcome, Effect, JobEvent, Running, Step } from "./events.ts";
@@ -43,7 +43,8 @@ const TRANSITIONS: Table = {
     joined: connect,
     left: lookAfterLeave,
     aborted: lookAfterLeave,
-    present: (job, { sessions }) => seen({ ...job, sessions }),
+    present: (job, { sessions }) =>
+      seen({ ...job, sessions: isSame(job.sessions, sessions) ? job.sessions : sessions }),
     absent: (job, _, now) => {
       if (job.hint === "left") return leave(job);
       if (job.absentSince !== null && now - job.absentSince >= ABSENCE_MS) return leave(job);
@@ -87,13 +88,14 @@ const TRANSITIONS: Table = {
  *
  * @param hasLeft The participant was seen leaving a moment ago: a new connection comes soon or not at all.
  */
-export function begin(delegation: Delegation, now: number, hasLeft: boolean): Running {
+export function begin(delegation: Delegation, now: number, hasLeft: boolean, handedInAt = now): Running {
   const wait = hasLeft ? SHORT_WAIT_MS : MAX_WAIT_MS;
   const job: Job = {
     ...delegation,
     state: "waiting",
-    sessions: {},
+    sessions: NO_SESSIONS,
     timerStartedAt: now,
+    handedInAt,
     waitUntil: now + Math.min(wait, delegation.delayMs),
     hint: "none",
     absentSince: null,
@@ -110,16 +112,25 @@ export function begin(delegation: Delegation, now: number, hasLeft: boolean): Ru
  *
  * @param hasLeft As for {@link begin}.
  */
-export function replace(old: Job, delegation: Delegation, now: number, hasLeft: boolean): Running {
+export function replace(
+  old: Job,
+  delegation: Delegation & { readonly handedInAt?: number },
+  now: number,
+  hasLeft: boolean,
+): Running {
+  const { room, identity, homeserver, delayId, delayMs } = delegation;
   const watched = [...new Set([...delegation.watched, ...old.watched])].slice(0, MAX_WATCHED);
+  const next: Delegation = { room, identity, watched, homeserver, delayId, delayMs };
+  // Later than the one before, whatever the clock of the replica says that took that one.
+  const { handedInAt = Math.max(now, old.handedInAt + 1) } = delegation;
   if (old.state !== "connected" || old.hint === "left") {
-    return begin({ ...delegation, watched }, now, hasLeft || old.hint === "left");
+    return begin(next, now, hasLeft || old.hint === "left", handedInAt);
   }
   const job: Job = {
     ...old,
-    ...delegation,
-    watched,
+    ...next,
     timerStartedAt: now,
+    handedInAt,
     absentSince: null,
     failures: NO_FAILURES,
     lookAt: Infinity,
@@ -137,9 +148,7 @@ export function adopt(stored: Job, now: number): Running {
   // A wall clock that was set back must not make anything wait longer than it would have.
   const timerStartedAt = Math.min(stored.timerStartedAt, now);
   const waitUntil = Math.min(stored.waitUntil, now + MAX_WAIT_MS);
-  // A join may have been missed, so that a leave webhook from before stands for nothing by itself.
-  const hint = stored.state === "connected" ? "none" : stored.hint;
-  return resume({ ...stored, timerStartedAt, waitUntil, hint }, "time", now);
+  return resume({ ...stored, timerStartedAt, waitUntil }, "time", now);
 }
 
 /**
@@ -147,13 +156,15 @@ export function adopt(stored: Job, now: number): Running {
  * (`time`): it is looked up, and restarted where its timer can't be trusted any more.
  */
 export function resume(job: Job, lost: "events" | "time", now: number): Running {
-  if (lost === "events") return look(job);
+  // A join may have been missed, so that a leave webhook from before stands for nothing by itself.
+  const hint = job.state === "waiting" ? job.hint : "none";
+  if (lost === "events") return look({ ...job, hint });
   const effects: Effect[] = job.state === "connected" ? ["look", "restart"] : ["look"];
   // Whoever was away before the gap may have been there during it: the absence begins anew.
   const fresh = { absentSince: null, failures: NO_FAILURES, lookAt: Infinity, actAt: Infinity };
   // A wait that ended in the gap, or by a clock that was set, goes on for a moment: clients may be reconnecting.
   const waitUntil = Math.max(job.waitUntil, now + Math.min(SHORT_WAIT_MS, job.delayMs));
-  return { job: { ...job, ...fresh, waitUntil }, effects };
+  return { job: { ...job, ...fresh, hint, waitUntil }, effects };
 }
 
 /**
@@ -233,7 +244,7 @@ function leave(job: Job): Step {
     job: {
       ...job,
       state: "leaving",
-      sessions: {},
+      sessions: NO_SESSIONS,
       absentSince: null,
       failures: NO_FAILURES,
       lookAt: Infinity,
@@ -257,6 +268,10 @@ function lookAgain(job: Job, now: number, random: () => number): Step {
   const lookAt = job.state === "waiting" && now < job.waitUntil ? Math.min(at, job.waitUntil) : at;
   const failures = { ...job.failures, looks: job.failures.looks + 1 };
   return { job: { ...job, failures, lookAt }, effects: [] };
+}
+
+function isSame(one: Job["sessions"], other: Job["sessions"]): boolean {
+  return JSON.stringify(one) === JSON.stringify(other);
 }
 
 function without(sessions: Job["sessions"], identity: string): Job["sessions"] {

@@ -7,14 +7,16 @@ import type { SfuEvent } from "../livekit/webhook.ts";
 import type { ServerName } from "../matrix/server_name.ts";
 import { Rarely } from "../ops/rarely.ts";
 import { Calls, type CallsDeps } from "./calls.ts";
-import { type Effect, isReconnect, type JobEvent, type Running, type Step } from "./events.ts";
-import { type Delegation, describeJob, type Job, type JobEnd, NO_FAILURES } from "./job.ts";
+import { type CallAnswers, EntryCall } from "./entry_call.ts";
+import { type Effect, type JobEvent, type Running, type Step } from "./events.ts";
+import { type Delegation, describeJob, type Job, type JobEnd, keyText, NO_FAILURES } from "./job.ts";
 import { type LookEvent, Looks } from "./looks.ts";
 import { adopt, begin, replace, resume, step } from "./machine.ts";
 import { RecentLeaves } from "./recent_leaves.ts";
 import { type Entry, type LeaveCounts, Register } from "./register.ts";
-import { wakeAt } from "./schedule.ts";
+import { SHORT_WAIT_MS, wakeAt } from "./schedule.ts";
 import { isWorthStoring, type LeaveStore, type ParticipantEvent, shiftTimes, type StoredJob } from "./store.ts";
+import { isPastGivingUp } from "./stored_job.ts";
 import { type Listing, Sweep } from "./sweep.ts";
 import { Timers } from "./timers.ts";
 
@@ -42,7 +44,12 @@ export class LeaveManager {
   readonly #calls: Calls;
   readonly #sweep: Sweep;
   readonly #rarely: Rarely;
-  readonly #roomsToList = new Set<RoomAlias>();
+  /** The last event of each participant that is being stored. */
+  readonly #handedIn = new Map<string, Delegation>();
+  readonly #answers: CallAnswers = {
+    confirm: (call) => this.#confirm(call),
+    done: (entry, event) => this.#on(entry, event),
+  };
   #isClosed = false;
 
   constructor(deps: LeaveManagerDeps) {
@@ -64,9 +71,13 @@ export class LeaveManager {
   /** Opens the store and goes on with what is in it. */
   async start(): Promise<void> {
     await this.#deps.store.open({
-      adopt: (jobs) => jobs.forEach((job) => this.#adopt(job)),
+      adopt: (jobs) => this.#adoptAll(jobs),
       release: (room) => this.#register.inRoom(room).forEach((entry) => this.#drop(entry)),
-      deliver: (event) => this.#deliver(event),
+      deliver: (event) => {
+        // LiveKit may be pointed at another replica alone.
+        this.#sweep.webhookSeen();
+        this.#deliver(event);
+      },
       gap: () => this.#resumeAll("events"),
     });
     this.#sweep.start();
@@ -101,25 +112,34 @@ export class LeaveManager {
     if (this.#isAtWorkOn(delegation)) return;
     const acceptedAt = this.#deps.monotonicNow();
     const { job } = this.#beginning(delegation, acceptedAt);
+    const key = keyText(delegation);
+    this.#handedIn.set(key, delegation);
     const saved = await this.#deps.store.accept(this.#toStored(job));
+    // A newer event of the same participant takes the place, whichever of the two is stored first.
+    const isLast = this.#handedIn.get(key) === delegation;
+    if (isLast) this.#handedIn.delete(key);
     if (!saved.isDurable) this.#warnNotDurable();
     this.#deps.log.info("Took charge of a delayed leave event", describeJob(job));
     this.#sweep.webhookExpected();
-    if (saved.owner === "elsewhere" || this.#isClosed || this.#isAtWorkOn(delegation)) return;
+    if (!isLast || saved.owner === "elsewhere" || this.#isClosed || this.#isAtWorkOn(delegation)) return;
     // The participant may have come or gone while the job was being stored.
     const first = this.#beginning(delegation, acceptedAt);
-    this.#apply(this.#insert(job), first);
+    this.#apply(this.#insert(first.job, job), first);
   }
 
   /** Takes in what the SFU told. */
   async receive(event: SfuEvent): Promise<void> {
     this.#sweep.webhookSeen();
-    if (event.type === "other" || event.type === "room-finished") return;
-    this.#remember(event);
-    if (await this.#deps.store.route(event) === "here") this.#deliver(event);
+    if (event.type === "other") return;
+    // Whoever was in it has left: LiveKit may have dropped the webhooks about that.
+    if (event.type === "room-finished") return this.#lookAt(event.room);
+    const told = { ...event, toldAt: this.#deps.now() };
+    // Also where another replica works on the room: the client's job may still come here.
+    this.#recentLeaves.learn(told);
+    if (await this.#deps.store.route(told) === "here") this.#deliver(told);
   }
 
-  /** Ends all work; jobs stay stored. */
+  /** Ends all work; what is being asked is finished and noted, and jobs stay stored. */
   async close(): Promise<void> {
     this.#isClosed = true;
     this.#sweep.close();
@@ -135,37 +155,31 @@ export class LeaveManager {
 
   #beginning(delegation: Delegation, now: number): Running {
     const hasLeft = this.#recentLeaves.has(delegation.room, delegation.watched);
-    // The client may hand the same event over under another identity: that is the same session.
-    const twin = this.#register.ofEvent(delegation)?.job;
-    const old = this.#register.of(delegation)?.job ?? (twin?.room === delegation.room ? twin : undefined);
+    const old = this.#register.predecessorOf(delegation);
     return old === undefined ? begin(delegation, now, hasLeft) : replace(old, delegation, now, hasLeft);
   }
 
-  // A leave is remembered here even where another replica works on the room: the client's job may still come here.
-  #remember({ type, room, identity, sid, ...event }: ParticipantEvent): void {
-    if (type === "joined") {
-      if (!this.#recentLeaves.isOver(room, identity as Identity, sid)) {
-        this.#recentLeaves.forgive(room, identity as Identity);
-      }
-    } else if (!("reason" in event && isReconnect(event.reason))) {
-      this.#recentLeaves.add(room, identity as Identity, sid);
-    }
-  }
-
-  #deliver(event: ParticipantEvent): void {
+  #deliver(told: ParticipantEvent): void {
+    const event = this.#recentLeaves.learn(told);
     const identity = event.identity as Identity;
-    this.#remember(event);
-    // Told late: that session has come and gone.
-    if (event.type === "joined" && this.#recentLeaves.isOver(event.room, identity, event.sid)) return;
     for (const entry of [...this.#register.watching(event.room, identity)]) {
       entry.isLookStale = entry.isLooking;
       entry.heardAt = this.#deps.monotonicNow();
-      this.#on(entry, event);
+      if (!this.#isOfEarlier(entry.job, event)) this.#on(entry, event);
+      else if (event.type === "joined") void this.#look(entry);
+      else this.#on(entry, { ...event, type: "aborted", reason: "" });
     }
   }
 
+  /** Whether an event was told before a job that still waits was accepted: so late it is a reason to look, no more. */
+  #isOfEarlier({ state, timerStartedAt }: Job, { toldAt = Infinity }: ParticipantEvent): boolean {
+    return state === "waiting" && toldAt < timerStartedAt + this.#deps.now() - this.#deps.monotonicNow();
+  }
+
   #on(entry: Entry | undefined, event: JobEvent): void {
-    if (entry === undefined || entry.isEnded || this.#isClosed) return;
+    if (entry === undefined || entry.isEnded) return;
+    // Nothing more is asked for, but what was asked has happened: the next process must not ask again.
+    if (this.#isClosed && event.type !== "answered") return;
     this.#apply(entry, step(entry.job, event, this.#deps.monotonicNow(), this.#deps.random));
   }
 
@@ -174,6 +188,7 @@ export class LeaveManager {
     const { job, effects } = result;
     if (isWorthStoring(entry.job, job)) this.#deps.store.update(this.#toStored(job));
     entry.job = job;
+    if (this.#isClosed) return;
     // A queued call of a state that is over is not wanted any more.
     if (job.state !== (entry.call?.action === "send" ? "leaving" : "connected")) entry.call = null;
     this.#timers.set(entry.key, wakeAt(job));
@@ -213,28 +228,19 @@ export class LeaveManager {
 
   #call(entry: Entry, action: "restart" | "send"): void {
     if (entry.call?.action === action) return;
-    const call = { action };
+    const call = new EntryCall(entry, action, this.#answers);
     entry.call = call;
-    const isWanted = () => !entry.isEnded && entry.call === call;
-    this.#calls.add({
-      job: entry.job,
-      action,
-      isWanted,
-      confirm: action === "send" ? () => this.#confirm(entry, isWanted) : null,
-      done: (outcome, askedAt) => {
-        if (entry.call === call) entry.call = null;
-        this.#on(entry, { type: "answered", action, outcome, askedAt });
-      },
-    });
+    this.#calls.add(call);
   }
 
   /** Whether an event is still to be sent: looks once more if the last look is old. */
-  async #confirm(entry: Entry, isWanted: () => boolean): Promise<boolean> {
+  async #confirm(call: EntryCall): Promise<boolean> {
+    const { entry } = call;
     if (this.#deps.monotonicNow() - entry.lookedAt <= MAX_LOOK_AGE_MS) return true;
     const event = await this.#looks.participant(entry.job);
     this.#heard(entry);
     if (event.type === "present") this.#on(entry, event);
-    return isWanted() && (event.type === "absent" || event.type === "unknown" && entry.job.hint === "left");
+    return call.isWanted() && (event.type === "absent" || event.type === "unknown" && entry.job.hint === "left");
   }
 
   #end(entry: Entry, end: JobEnd): void {
@@ -245,7 +251,8 @@ export class LeaveManager {
     else this.#deps.log.info("A delayed leave event is settled", fields);
   }
 
-  #insert(job: Job): Entry {
+  /** @param stored The job as the store has it. */
+  #insert(job: Job, stored: StoredJob): Entry {
     const old = this.#register.of(job);
     if (old !== undefined) this.#drop(old);
     const twin = this.#register.ofEvent(job);
@@ -253,6 +260,7 @@ export class LeaveManager {
       this.#drop(twin);
       this.#deps.store.remove(twin.job, twin.job.delayId);
     }
+    if (isWorthStoring(stored, job)) this.#deps.store.update(this.#toStored(job));
     return this.#register.add(job);
   }
 
@@ -263,9 +271,22 @@ export class LeaveManager {
     this.#register.remove(entry);
   }
 
+  #adoptAll(jobs: readonly StoredJob[]): void {
+    let over = 0;
+    for (const job of jobs) {
+      // One that is handed over anew, here or at another replica, is the client's word against the clocks'.
+      const isNews = () => this.#handedIn.has(keyText(job)) || this.#register.of(job) !== undefined;
+      if (isPastGivingUp(job, this.#deps.now()) && !isNews()) {
+        this.#deps.store.remove(job, job.delayId);
+        over++;
+      } else this.#adopt(job);
+    }
+    if (over === 0) return;
+    this.#deps.log.info("Dropped delayed leave events that were due over an hour ago", { dropped: over });
+  }
+
   #adopt(stored: StoredJob): void {
-    const old = this.#register.of(stored)?.job;
-    if (old?.delayId === stored.delayId || this.#isClosed) return;
+    if (this.#register.of(stored)?.job.delayId === stored.delayId || this.#isClosed) return;
     const now = this.#deps.monotonicNow();
     const job: Job = {
       ...shiftTimes(stored, now - this.#deps.now()),
@@ -273,9 +294,13 @@ export class LeaveManager {
       lookAt: Infinity,
       actAt: Infinity,
     };
-    // Handed in at another replica, which knows nothing of the session that goes on here.
-    const result = old === undefined ? adopt(job, now) : replace(old, job, now, false);
-    this.#resume(this.#insert(job), result);
+    // Handed in at another replica, which knows nothing of the session that goes on here, unless Redis was away meanwhile.
+    const hasLeft = job.state === "waiting" && this.#recentLeaves.has(job.room, job.watched);
+    const old = this.#register.predecessorOf(job);
+    const result = old !== undefined && job.state === "waiting"
+      ? replace(old, job, now, hasLeft)
+      : adopt(hasLeft ? { ...job, waitUntil: Math.min(job.waitUntil, now + SHORT_WAIT_MS) } : job, now);
+    this.#resume(this.#insert(result.job, job), result);
   }
 
   #resumeAll(lost: "events" | "time"): void {
@@ -286,20 +311,12 @@ export class LeaveManager {
   #resume(entry: Entry, result: Step): void {
     if ("end" in result) return this.#end(entry, result.end);
     this.#apply(entry, { job: result.job, effects: result.effects.filter((effect) => effect !== "look") });
-    if (result.effects.includes("look")) this.#listSoon(entry.job.room);
+    if (result.effects.includes("look")) this.#lookAt(entry.job.room);
   }
 
-  #listSoon(room: RoomAlias): void {
-    if (this.#roomsToList.has(room)) return;
-    this.#roomsToList.add(room);
-    queueMicrotask(async () => {
-      let askedAt = Infinity;
-      const present = await this.#looks.room(room, () => {
-        askedAt = this.#deps.monotonicNow();
-        this.#roomsToList.delete(room);
-      });
-      this.#onListed(room, present, askedAt, "all");
-    });
+  #lookAt(room: RoomAlias): void {
+    if (this.#register.inRoom(room).length === 0) return;
+    this.#looks.roomSoon(room, (...listing) => this.#onListed(...listing, "all"));
   }
 
   #onListed(room: RoomAlias, present: Listing | null, askedAt: number, which: "connected" | "all"): void {

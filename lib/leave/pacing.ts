@@ -47,8 +47,10 @@ const ALLOWANCE_PAUSE_MS = 1000;
 // A restart past its deadline is mostly about an event that has been sent: those that can be saved go first, but a
 // tenth of all calls finds out about the others.
 const LATE_TURN = 10;
-const PATIENCE_OF_SENDS_MS = 5000;
+const PATIENCE_MS = 5000;
 const OVERDUE_SEND_MS = 10_000;
+// Where every restart is nearly late, a leave would wait for ever: past ten seconds it has a third of all calls.
+const OVERDUE_TURN = 3;
 const MAX_UNWANTED = 1000;
 
 interface Queued {
@@ -75,6 +77,7 @@ export class Pacer {
   #tidyAbove = MAX_UNWANTED;
   #isAsking = false;
   #cancelTimer: (() => void) | undefined;
+  #wakesAt = Infinity;
 
   constructor(homeserver: string, deps: PacerDeps) {
     this.#homeserver = homeserver;
@@ -121,7 +124,7 @@ export class Pacer {
         const now = this.#deps.monotonicNow();
         // While it is down, one call at a time finds out whether it still is.
         if (this.#inFlight >= (this.#downPauseMs > 0 ? 1 : MAX_IN_FLIGHT)) return;
-        if (now < this.#pausedUntil) return this.#wakeIn(this.#pausedUntil - now);
+        if (now < this.#pausedUntil) return this.#wakeAt(this.#pausedUntil, now);
         if (!this.#hasWanted(now)) return;
         const waitMs = await this.#take(now);
         if (waitMs > 0) {
@@ -165,14 +168,17 @@ export class Pacer {
   }
 
   /**
-   * Sends go first, but a restart that is nearly too late overtakes; then the other restarts, those past their deadline
-   * at the end.
+   * Sends go first, but a restart that is nearly too late overtakes (not each time one that is overdue); then the other
+   * restarts, those past their deadline at the end.
    */
   #next(now: number): Queued | undefined {
     const restart = this.#restarts.peek();
     const isUrgent = restart !== undefined && restart.call.deadline - now <= OVERTAKES_WITHIN_MS;
     this.#turn = (this.#turn + 1) % LATE_TURN;
     if (this.#turn === 0 && this.#late.length > 0) return this.#late.shift();
+    const send = this.#sends.peek();
+    const isOverdue = send !== undefined && now - send.addedAt > OVERDUE_SEND_MS;
+    if (isOverdue && this.#turn % OVERDUE_TURN === 0) return this.#sends.shift();
     if (isUrgent || this.#sends.length === 0) return this.#restarts.pop() ?? this.#late.shift();
     return this.#sends.shift();
   }
@@ -217,10 +223,11 @@ export class Pacer {
     this.#giveUpOld(now);
   }
 
-  /** Whether a call will come too late at this rate: a send after some seconds, a restart after its deadline. */
+  /** Whether a call comes too late at this rate: a send after some seconds, a restart after its deadline. */
   #isPressed(now: number): boolean {
-    const send = this.#sends.peek();
-    if (send !== undefined && now - send.addedAt > PATIENCE_OF_SENDS_MS) return true;
+    // Late restarts count as well: else a homeserver whose restarts are all late would be asked as slowly for ever.
+    const isOld = (queued: Queued | undefined) => queued !== undefined && now - queued.addedAt > PATIENCE_MS;
+    if (isOld(this.#sends.peek()) || isOld(this.#late.peek())) return true;
     const deadlines = this.#restarts.data.map(({ call }) => call.deadline).sort((left, right) => left - right);
     const { perSecond } = this.#rate.at(now);
     return deadlines.some((deadline, index) => now + (this.#sends.length + index) / perSecond * 1000 > deadline);
@@ -252,9 +259,16 @@ export class Pacer {
     this.#deps.onOverload(this.#homeserver, this.load, this.#rate.perSecond);
   }
 
-  #wakeIn(delayMs: number): void {
+  // Tens of thousands may be added during one pause: one timer does for all.
+  #wakeAt(at: number, now: number): void {
+    if (this.#cancelTimer !== undefined && this.#wakesAt === at) return;
     this.#cancelTimer?.();
-    this.#cancelTimer = this.#deps.setTimer(() => void this.#pump(), Math.ceil(delayMs));
+    this.#wakesAt = at;
+    const wake = () => {
+      this.#cancelTimer = undefined;
+      void this.#pump();
+    };
+    this.#cancelTimer = this.#deps.setTimer(wake, Math.ceil(at - now));
   }
 }
 

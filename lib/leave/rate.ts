@@ -15,6 +15,8 @@ const MAX_PER_SECOND = 500;
 // Doubling finds the order of magnitude within seconds; after the first 429 small steps find the rest.
 const FIRST_STEP = { factor: 2, everyMs: 1000, holdMs: 10_000 };
 const SMALL_STEP = { factor: 1.1, everyMs: 10_000, holdMs: 10 * 60_000 };
+// A homeserver that refuses even its software's default was in trouble, which passes.
+const STEP_BACK = { factor: 2, everyMs: 1000, holdMs: 30_000 };
 
 // At what was good, the first 429 changes nothing, those that follow soon do more and more.
 const RELAPSE_MS = 30_000;
@@ -66,10 +68,11 @@ export class RateFinder {
     const keptUpMs = now - this.#changedAt;
     const isFull = this.#successes >= FULL_SHARE * this.#perSecond * keptUpMs / 1000;
     if (this.#successes >= CALLS_OF_A_GOOD_RATE && isFull) this.#good = this.#perSecond;
-    const isDue = keptUpMs >= this.#step.everyMs && now >= this.#holdUntil && now - this.#askedAt >= ASK_EVERY_MS;
+    const { factor, everyMs } = this.#nextStep();
+    const isDue = keptUpMs >= everyMs && now >= this.#holdUntil && now - this.#askedAt >= ASK_EVERY_MS;
     if (!isDue || this.#successes < FULL_SHARE * this.#perSecond) return;
     this.#askedAt = now;
-    if (isPressed()) this.#change(Math.min(this.#perSecond * this.#step.factor, MAX_PER_SECOND), now);
+    if (isPressed()) this.#change(Math.min(this.#perSecond * factor, MAX_PER_SECOND), now);
   }
 
   /** @param startedAt When the refused call went out: one from before the last change says nothing about it. */
@@ -85,8 +88,12 @@ export class RateFinder {
     }
     this.#limitedAt = now;
     this.#emptyUntil = now + retryAfterMs;
-    this.#holdUntil = now + this.#step.holdMs;
+    this.#holdUntil = now + this.#nextStep().holdMs;
     this.#step = SMALL_STEP;
+  }
+
+  #nextStep(): typeof FIRST_STEP {
+    return this.#perSecond < INITIAL.perSecond ? STEP_BACK : this.#step;
   }
 
   #change(perSecond: number, now: number): void {

@@ -2,12 +2,16 @@
 // SFU may show a session for a moment after it told its end.
 
 import type { Identity, RoomAlias } from "../livekit/identity.ts";
+import { isReconnect } from "./events.ts";
+import type { ParticipantEvent } from "./store.ts";
 
 const REMEMBERED_MS = 5 * 60_000;
 const MAX_REMEMBERED = 20_000;
 
 interface RecentLeave {
   readonly at: number;
+  /** When the webhook about it came, wall-clock ms. */
+  readonly toldAt: number;
   /** The session that ended. */
   readonly sid: string;
   /** They have come back since, in another session. */
@@ -23,20 +27,25 @@ export class RecentLeaves {
     this.#now = monotonicNow;
   }
 
-  /** A session ended, and no other one took its place. */
-  add(room: RoomAlias, identity: Identity, sid: string): void {
-    const key = keyOf(room, identity);
-    this.#leaves.delete(key);
-    this.#leaves.set(key, { at: this.#now(), sid, isBack: false });
-    const oldest = this.#leaves.keys().next();
-    if (this.#leaves.size > MAX_REMEMBERED && !oldest.done) this.#leaves.delete(oldest.value);
-  }
-
-  /** They are back. */
-  forgive(room: RoomAlias, identity: Identity): void {
-    const key = keyOf(room, identity);
-    const leave = this.#leaves.get(key);
-    if (leave !== undefined) this.#leaves.set(key, { ...leave, isBack: true });
+  /**
+   * Takes in what a webhook told: a session that ended without another one in its place, or a new session.
+   *
+   * @returns What that comes to: the beginning of a session that is known to be over tells that it has come and gone.
+   */
+  learn(event: ParticipantEvent): ParticipantEvent {
+    const { type, room, sid, toldAt = Infinity } = event;
+    const identity = event.identity as Identity;
+    const last = this.#recent(room, identity);
+    if (type !== "joined") {
+      // Told late, after the end of another session: that one counts.
+      const isNews = last === undefined || last.toldAt <= toldAt;
+      if (isNews && !isReconnect(event.reason)) this.#add(room, identity, sid, toldAt);
+    } else if (last?.sid === sid) {
+      return { type: "left", room, identity, sid, reason: "", toldAt: last.toldAt };
+    } else {
+      this.#forgive(room, identity);
+    }
+    return event;
   }
 
   /** Whether one of the identities left within the last five minutes, and has not come back. */
@@ -47,6 +56,20 @@ export class RecentLeaves {
   /** Whether this very session ended within the last five minutes: SIDs are never used again. */
   isOver(room: RoomAlias, identity: Identity, sid: string): boolean {
     return this.#recent(room, identity)?.sid === sid;
+  }
+
+  #add(room: RoomAlias, identity: Identity, sid: string, toldAt: number): void {
+    const key = keyOf(room, identity);
+    this.#leaves.delete(key);
+    this.#leaves.set(key, { at: this.#now(), toldAt, sid, isBack: false });
+    const oldest = this.#leaves.keys().next();
+    if (this.#leaves.size > MAX_REMEMBERED && !oldest.done) this.#leaves.delete(oldest.value);
+  }
+
+  #forgive(room: RoomAlias, identity: Identity): void {
+    const key = keyOf(room, identity);
+    const leave = this.#leaves.get(key);
+    if (leave !== undefined) this.#leaves.set(key, { ...leave, isBack: true });
   }
 
   #recent(room: RoomAlias, identity: Identity): RecentLeave | undefined {

@@ -49,7 +49,7 @@ export class RedisChanges {
     if (this.#removals.size > MAX_REMOVALS && !oldest.done) this.forget(oldest.value);
   }
 
-  /** Removes a value that is no job, or one long over. */
+  /** Removes a value that is no job. */
   drop(room: RoomAlias, { field, value }: StoredTexts): void {
     this.#set({ action: "drop", room, field, delayId: "", value: () => value });
   }

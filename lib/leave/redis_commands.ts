@@ -31,8 +31,14 @@ export interface ClaimedRoom {
   readonly arrivals: readonly Arrival[];
 }
 
-/** What became of a job handed in; `lapsed`: nothing, since this replica's lease is over. */
-export type AcceptReply = { readonly owner: "lapsed" | "elsewhere" } | ({ readonly owner: "here" } & ClaimedRoom);
+/**
+ * What became of a job handed in; `lapsed`: nothing, since this replica's lease is over. `isKnown`: the owner had it
+ * before, as it was then. `isSuperseded`: the client has handed another event over since, which is among the jobs.
+ */
+export type AcceptReply =
+  | { readonly owner: "lapsed" }
+  | { readonly owner: "elsewhere"; readonly isKnown: boolean }
+  | ({ readonly owner: "here"; readonly isSuperseded: boolean } & ClaimedRoom);
 
 /** A room after a stretch out of touch. */
 export interface ReclaimedRoom {
@@ -65,17 +71,17 @@ const Room = v.custom<RoomAlias>((input) => typeof input === "string");
 const RoomText = v.pipe(v.string(), v.transform(parseText), Room);
 const Texts = v.array(v.string());
 const Jobs = v.pipe(Texts, v.transform((texts) => pairs(texts).map(([field, value]) => ({ field, value }))));
-const Beat = v.tuple([v.string(), v.number(), v.number(), v.number(), v.number(), v.array(RoomText)]);
-const Claimed = v.tuple([v.number(), v.array(v.tuple([RoomText, v.string(), Jobs, Texts]))]);
-const Accepted = v.tuple([v.picklist(["lapsed", "elsewhere", "here"]), v.string(), Jobs, Texts]);
+const Beat = v.tuple([v.string(), v.number(), v.number(), v.number(), v.number(), Texts]);
+const Claimed = v.tuple([v.number(), v.array(v.tuple([v.string(), v.string(), Jobs, Texts]))]);
+const Accepted = v.tuple([v.picklist(["lapsed", "elsewhere", "here", "known", "superseded"]), v.string(), Jobs, Texts]);
 const Routed = v.picklist(["here", "elsewhere"]);
 const Taken = v.array(v.tuple([RoomText, Texts]));
 const Written = v.array(v.tuple([v.picklist(["done", "lost", "emptied", "replaced"]), v.string()]));
 const Reclaimed = v.array(v.tuple([RoomText, v.string(), Texts, Texts]));
-const Mine = v.array(v.tuple([RoomText, v.string()]));
+const Mine = v.array(v.tuple([v.string(), v.string()]));
 const Values = v.array(v.nullable(v.string()));
 
-const Session = { identity: v.string(), sid: v.string() };
+const Session = { identity: v.string(), sid: v.string(), toldAt: v.exactOptional(v.number()) };
 const Event = v.variant("type", [
   v.object({ type: v.literal("joined"), ...Session }),
   v.object({ type: v.literal("left"), ...Session, reason: v.string() }),
@@ -90,6 +96,7 @@ const MAX_SCAN_STEPS = 100_000;
 /** Calls scripts. Every method throws a RedisError when Redis did not do it, as far as is known. */
 export class RedisCommands {
   readonly #redis: RedisConnection;
+  #session = "";
 
   constructor(redis: RedisConnection) {
     this.#redis = redis;
@@ -98,23 +105,41 @@ export class RedisCommands {
   async beat(leaseMs: number): Promise<BeatReply> {
     const reply = await this.#redis.run("leaveBeat", leaseMs);
     const [session, replicas, freeRooms, jobs, fields, rooms] = v.parse(Beat, reply);
-    return { session, replicas, freeRooms, isIndexed: jobs === fields, rooms };
+    this.#session = session;
+    return { session, replicas, freeRooms, isIndexed: jobs === fields, rooms: rooms.flatMap((text) => known(text)) };
   }
 
   /** Claims some of the free rooms, and says how many are left. */
   async claim(atMost: number): Promise<{ readonly left: number; readonly rooms: (ClaimedRoom & RoomOf)[] }> {
     const [left, claimed] = v.parse(Claimed, await this.#redis.run("leaveClaim", atMost));
-    const rooms = claimed.map(([room, token, jobs, entries]) => {
-      return { room, token, jobs, arrivals: readArrivals(room, entries) };
+    const rooms = claimed.flatMap(([text, token, jobs, entries]) => {
+      return known(text).map((room) => ({ room, token, jobs, arrivals: readArrivals(room, entries) }));
     });
     return { left, rooms };
   }
 
-  /** @param isKnown Whether the room's jobs are known here. */
-  async accept(room: RoomAlias, { field, value }: StoredTexts, isKnown: boolean): Promise<AcceptReply> {
-    const reply = await this.#redis.run("leaveAccept", textOf(room), field, value, isKnown ? "0" : "1");
-    const [owner, token, jobs, entries] = v.parse(Accepted, reply);
-    return owner === "here" ? { owner, token, jobs, arrivals: readArrivals(room, entries) } : { owner };
+  /**
+   * @param isKnown Whether the room's jobs are known here.
+   * @param isLate Whether the client was answered a while ago, so that it may have handed another event over since.
+   */
+  async accept(
+    room: RoomAlias,
+    { field, value }: StoredTexts,
+    isKnown: boolean,
+    isLate = false,
+  ): Promise<AcceptReply> {
+    const flags = [isKnown ? "0" : "1", this.#session, isLate ? "1" : "0"];
+    const reply = await this.#redis.run("leaveAccept", textOf(room), field, value, ...flags);
+    const [outcome, token, jobs, entries] = v.parse(Accepted, reply);
+    if (outcome === "lapsed") return { owner: outcome };
+    if (token === "") return { owner: "elsewhere", isKnown: outcome === "known" };
+    return {
+      owner: "here",
+      isSuperseded: outcome === "superseded",
+      token,
+      jobs,
+      arrivals: readArrivals(room, entries),
+    };
   }
 
   async route({ room, ...event }: ParticipantEvent): Promise<"here" | "elsewhere"> {
@@ -137,7 +162,8 @@ export class RedisCommands {
 
   /** The rooms that are ours in Redis, known here or not. */
   async mine(): Promise<(readonly [RoomAlias, string])[]> {
-    return v.parse(Mine, await this.#redis.run("leaveMine"));
+    const mine = v.parse(Mine, await this.#redis.run("leaveMine"));
+    return mine.flatMap(([text, token]) => known(text).map((room) => [room, token] as const));
   }
 
   /** @throws RedisError also when this replica's lease is over. */
@@ -198,6 +224,12 @@ interface ArrivalsOf {
 export function readRoom(text: string): RoomAlias | null {
   const room = v.safeParse(RoomText, text);
   return room.success ? room.output : null;
+}
+
+/** The room of a text, or none: others may have written fields that only look like those of jobs. */
+function known(text: string): RoomAlias[] {
+  const room = readRoom(text);
+  return room === null ? [] : [room];
 }
 
 function textOf(room: RoomAlias): string {

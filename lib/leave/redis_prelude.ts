@@ -80,6 +80,13 @@ local function params_of(value)
   return {}
 end
 
+-- RFC 3339, always of the same length: such texts compare as the times do.
+local function handed_in_at(value)
+  local is_json, job = pcall(cjson.decode, value)
+  if is_json and type(job) == 'table' and type(job.HandedInAt) == 'string' then return job.HandedInAt end
+  return ''
+end
+
 local function events_key(room)
   return '${TAG}:events:' .. room
 end

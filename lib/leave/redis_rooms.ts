@@ -8,7 +8,7 @@ import type { RedisClaims } from "./redis_claims.ts";
 import type { Arrival, ClaimedRoom, RedisCommands } from "./redis_commands.ts";
 import { MAX_EVENTS } from "./redis_keys.ts";
 import type { StoredJob, StoreListener } from "./store.ts";
-import { decodeJob, fieldOf, isPastGivingUp, type StoredTexts } from "./stored_job.ts";
+import { decodeJob, fieldOf, type StoredTexts } from "./stored_job.ts";
 
 /** What the rooms need from outside. */
 export interface RedisRoomsDeps {
@@ -18,6 +18,8 @@ export interface RedisRoomsDeps {
   readonly listener: StoreListener;
   /** Whether a newer job of this field is in memory and on its way to Redis. */
   readonly isSuperseded: (field: string) => boolean;
+  /** Gives a job to whoever works on its room. */
+  readonly handOver: (job: StoredJob) => void;
   readonly now: () => number;
   readonly log: Log;
 }
@@ -86,7 +88,7 @@ export class RedisRooms {
     for (const texts of stored) {
       if (isSuperseded(texts.field)) continue;
       const job = decodeJob(texts, now());
-      if (job === null || isPastGivingUp(job, now())) {
+      if (job === null) {
         dropped++;
         changes.drop(room, texts);
         continue;
@@ -96,7 +98,7 @@ export class RedisRooms {
       this.hold(job);
       adopted.push(job);
     }
-    if (dropped > 0) log.warning("Dropped delayed leave events that are long over, or cannot be read", { dropped });
+    if (dropped > 0) log.warning("Dropped delayed leave events that cannot be read", { dropped });
     if (adopted.length > 0) listener.adopt(adopted);
     return adopted;
   }
@@ -118,8 +120,18 @@ export class RedisRooms {
 
   /** Takes in what has arrived for rooms of ours. */
   async take(rooms: readonly RoomAlias[]): Promise<void> {
+    // Claimed by a call whose answer has not come yet, or never will.
+    const strange = rooms.filter((room) => this.#deps.claims.token(room) === undefined);
+    if (strange.length > 0) {
+      await this.#learn();
+      await this.reclaim(strange);
+    }
     for (const claims of this.#tokens(rooms)) {
-      for (const { room, arrivals } of await this.#deps.commands.take(claims)) this.#arrive(room, arrivals);
+      for (const { room, arrivals } of await this.#deps.commands.take(claims)) {
+        this.#arrive(room, arrivals);
+        // Word of a job may be among what is lost.
+        if (arrivals.length >= MAX_EVENTS) await this.reclaim([room]);
+      }
     }
   }
 
@@ -128,27 +140,34 @@ export class RedisRooms {
    * all their jobs written anew, since Redis may have lost what it had.
    */
   async reclaimAll(): Promise<void> {
-    const { commands, claims } = this.#deps;
-    for (const [room, token] of await commands.mine()) {
-      if (claims.token(room) === undefined) claims.set(room, token);
-    }
-    await this.reclaim(claims.rooms());
+    await this.#learn();
+    await this.reclaim(this.#deps.claims.rooms());
   }
 
   /** As {@link reclaimAll}, for rooms that may have been lost. */
   async reclaim(rooms: readonly RoomAlias[]): Promise<void> {
     const { commands, claims, changes } = this.#deps;
+    const again: RoomAlias[] = [];
     for (const chunk of this.#tokens(rooms)) {
       const asked = new Map(chunk);
       for (const { room, token, fields, arrivals } of await commands.reclaim(chunk)) {
-        // Claimed anew, or given up, while Redis was being asked.
-        if (claims.token(room) !== asked.get(room)) continue;
+        if (claims.token(room) !== asked.get(room)) {
+          // Given up while Redis was being asked, or claimed anew: then its jobs are still to be written.
+          if (claims.token(room) === undefined) continue;
+          this.#arrive(room, arrivals);
+          again.push(room);
+          continue;
+        }
+        const jobs = this.#jobs.get(room);
         if (token === null) {
+          // What Redis has lost, or has not been told, the new owner does not know. (What is over there already, costs one
+          // call more.)
+          const unknown = [...jobs ?? []].filter(([field]) => !fields.includes(field) || changes.has(field));
           this.lose(room);
+          for (const [, job] of unknown) this.#deps.handOver(job);
           continue;
         }
         claims.set(room, token);
-        const jobs = this.#jobs.get(room);
         for (const [field, job] of jobs ?? []) {
           if (!changes.has(field)) changes.put(job);
         }
@@ -157,6 +176,15 @@ export class RedisRooms {
         this.#arrive(room, arrivals);
         if (!this.has(room)) changes.giveUp(room);
       }
+    }
+    if (again.length > 0) await this.reclaim(again);
+  }
+
+  /** Finds out which rooms are ours in Redis. */
+  async #learn(): Promise<void> {
+    const { commands, claims } = this.#deps;
+    for (const [room, token] of await commands.mine()) {
+      if (claims.token(room) === undefined) claims.set(room, token);
     }
   }
 

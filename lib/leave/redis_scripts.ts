@@ -52,31 +52,34 @@ end
 return {redis.call('SCARD', FREE), claimed}
 `;
 
-// ARGV: me, room, field, value, '1' when the room's jobs are wanted even if it is ours already. The same event handed in
-// again leaves the job of another replica as it is.
+// ARGV: me, room, field, value, '1' when the room's jobs are wanted even if it is ours already, session. The same event
+// handed in again leaves the job of another replica as it is. What a Redis that was frozen finds late is not taken: the job
+// has been worked on in memory since, and is handed in again as it then stands. What was handed over before Redis was back,
+// as the last argument tells, does not take the place of another event that was handed over after it.
 const ACCEPT = `
 local room, field, value = ARGV[2], ARGV[3], ARGV[4]
-if not is_live(ME) then return {'lapsed', '', {}, {}} end
+if not is_live(ME) or redis.call('HGET', SESSIONS, ME) ~= ARGV[6] then return {'lapsed', '', {}, {}} end
 local before = redis.call('HGET', JOBS, field)
 local is_same = false
 if before then
   local old, new = params_of(before), params_of(value)
   is_same = old.DelayId == new.DelayId and old.ServerName == new.ServerName and old.DelayTimeout == new.DelayTimeout
 end
+local is_late = before and not is_same and ARGV[7] == '1' and handed_in_at(before) > handed_in_at(value)
 local owner = owner_of(room)
 if owner and owner ~= ME then
-  if not is_same then put(field, value) end
+  if not is_same and not is_late then put(field, value) end
   tell(room, owner, 'J' .. field)
-  return {'elsewhere', '', {}, {}}
+  return {is_late and 'superseded' or is_same and 'known' or 'elsewhere', '', {}, {}}
 end
-local jobs, events = {}, {}
+local jobs, events = is_late and {field, before} or {}, {}
 if not owner or ARGV[5] == '1' then
   jobs = jobs_of(room)
   events = take_events(room)
 end
-if owner or not is_same then put(field, value) end
+if (owner or not is_same) and not is_late then put(field, value) end
 local token = owner and redis.call('HGET', OWNERS, room) or claim(room)
-return {'here', token, jobs, events}
+return {is_late and 'superseded' or 'here', token, jobs, events}
 `;
 
 // ARGV: me, room, event. Passes an event on to the room's owner, or leaves it to whoever will be.
@@ -148,7 +151,8 @@ end
 return mine
 `;
 
-// ARGV: me, then room and token in turn. After a stretch out of touch: which rooms are still ours, or are again.
+// ARGV: me, then room and token in turn. After a stretch out of touch: which rooms are still ours, or are again; and which
+// jobs Redis has in each of them.
 const RECLAIM = `
 if not is_live(ME) then return {} end
 local rooms = {}
@@ -156,7 +160,7 @@ for i = 2, #ARGV, 2 do
   local room, token = ARGV[i], redis.call('HGET', OWNERS, ARGV[i])
   local owner = owner_of(room)
   if owner and owner ~= ME then
-    rooms[#rooms + 1] = {room, '', {}, {}}
+    rooms[#rooms + 1] = {room, '', fields_of(room), {}}
   else
     rooms[#rooms + 1] = {room, owner and token or claim(room), fields_of(room), take_events(room)}
   end

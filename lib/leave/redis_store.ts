@@ -9,10 +9,18 @@ import { RedisChanges } from "./redis_changes.ts";
 import { RedisClaims } from "./redis_claims.ts";
 import { type AcceptReply, RedisCommands, type Write, type WriteResult } from "./redis_commands.ts";
 import type { RedisConnection } from "./redis_connection.ts";
+import { newsOf } from "./news.ts";
 import { type HandIn, HandIns } from "./redis_hand_ins.ts";
 import { RedisRooms } from "./redis_rooms.ts";
 import { RedisUpkeep } from "./redis_upkeep.ts";
-import type { LeaveStore, ParticipantEvent, Saved, StoredJob, StoreListener } from "./store.ts";
+import {
+  isSameEvent,
+  type LeaveStore,
+  type ParticipantEvent,
+  type Saved,
+  type StoredJob,
+  type StoreListener,
+} from "./store.ts";
 import { encodeJob, fieldOf } from "./stored_job.ts";
 
 /** What the store needs from outside. */
@@ -35,6 +43,8 @@ interface Opened {
 
 const PATIENCE_MS = 1800;
 const WRITE_PAUSE_MS = 20;
+// Who takes over from a process that dies must not send what was sent.
+const REMOVAL_PAUSE_MS = 1;
 const HAND_INS_AT_ONCE = 50;
 // After a gap everybody is looked up anyway: what these tell beyond that is why somebody left.
 const MAX_UNSENT_EVENTS = 2000;
@@ -67,7 +77,10 @@ export class RedisStore implements LeaveStore {
     const [commands, claims] = [this.#commands, this.#claims];
     const changes = new RedisChanges({ commands, claims, onResult: (...result) => this.#onResult(...result) });
     const isSuperseded = (field: string) => this.#handIns.isAhead(field);
-    const rooms = new RedisRooms({ claims, commands, changes, listener, isSuperseded, now, log });
+    const handOver = (job: StoredJob) => {
+      if (this.#handIns.of(job) === undefined) this.#handIns.add(job).isAnswered = true;
+    };
+    const rooms = new RedisRooms({ claims, commands, changes, listener, isSuperseded, handOver, now, log });
     const upkeep = new RedisUpkeep({
       ...{ redis, commands, claims, rooms, monotonicNow, setTimer },
       flush: () => this.#flush(),
@@ -110,7 +123,7 @@ export class RedisStore implements LeaveStore {
     }
     this.#opened?.rooms.letGo(key.room, fieldOf(key), delayId);
     this.#opened?.changes.remove(key, delayId);
-    this.#writeSoon();
+    this.#writeSoon(REMOVAL_PAUSE_MS);
   }
 
   /**
@@ -127,8 +140,7 @@ export class RedisStore implements LeaveStore {
         this.#opened?.upkeep.failed(error);
       }
     }
-    this.#unsentEvents.push(event);
-    if (this.#unsentEvents.length > MAX_UNSENT_EVENTS) this.#unsentEvents.shift();
+    this.#keep(event);
     return "here";
   }
 
@@ -168,11 +180,16 @@ export class RedisStore implements LeaveStore {
     handIn.isUnderWay = true;
     handIn.wasSent = true;
     const sent = handIn.job;
-    const ask = () => this.#commands.accept(sent.room, encodeJob(sent), this.#claims.token(sent.room) !== undefined);
+    const ask = () => {
+      const isKnown = this.#claims.token(sent.room) !== undefined;
+      return this.#commands.accept(sent.room, encodeJob(sent), isKnown, handIn.isAnswered);
+    };
     try {
       let reply = await ask();
       if (reply.owner === "lapsed") {
         await opened.upkeep.beat();
+        // Another event may have come first meanwhile: it must not be overwritten.
+        if (!this.#handIns.has(handIn)) return { owner: "here", isDurable: true };
         reply = await ask();
       }
       return this.#settle(opened, handIn, sent, reply);
@@ -185,23 +202,27 @@ export class RedisStore implements LeaveStore {
   }
 
   #settle(opened: Opened, handIn: HandIn, sent: StoredJob, reply: AcceptReply): Saved | null {
-    const { rooms, changes, listener } = opened;
+    const { rooms, changes, upkeep, listener } = opened;
     const { room } = handIn;
     switch (reply.owner) {
       case "lapsed":
         return null;
       case "elsewhere":
+        if (handIn.isAnswered && reply.isKnown && this.#handIns.has(handIn)) this.#tell(handIn.job);
         this.#handIns.delete(handIn);
-        if (this.#claims.token(room) !== undefined) rooms.lose(room);
+        if (this.#claims.token(room) !== undefined) upkeep.doubt(room);
         else if (handIn.isAnswered) listener.release(room);
         return { owner: "elsewhere", isDurable: true };
       case "here": {
+        if (reply.isSuperseded) this.#handIns.delete(handIn);
         const adopted = rooms.own(room, reply);
         if (this.#handIns.has(handIn)) {
           this.#handIns.delete(handIn);
           // The same event, stored before by another replica that knows more about it.
           if (!adopted.some((job) => isSameEvent(job, sent))) rooms.hold(handIn.job);
           if (handIn.job !== sent || handIn.isAnswered) changes.put(handIn.job);
+          // It may have been let go of, when the room was another's for a moment.
+          if (handIn.isAnswered) listener.adopt([handIn.job]);
           this.#writeSoon();
         }
         return { owner: "here", isDurable: true };
@@ -215,20 +236,33 @@ export class RedisStore implements LeaveStore {
       await Promise.all(handIns.splice(0, HAND_INS_AT_ONCE).map((handIn) => this.#handIn(handIn)));
     }
     for (let event = this.#unsentEvents.peek(); event !== undefined; event = this.#unsentEvents.peek()) {
-      await this.#commands.route(event);
+      const owner = await this.#commands.route(event);
       this.#unsentEvents.shift();
+      // The job may have come since the event did.
+      if (owner === "here") this.#opened?.listener.deliver(event);
     }
     await this.#opened?.changes.flush();
   }
 
-  #writeSoon(): void {
-    if (this.#cancelWrite !== undefined || this.#isClosed) return;
+  /** Tells the owner of a room what this replica knows of a participant there. */
+  #tell(job: StoredJob): void {
+    for (const event of newsOf(job, this.#deps.now())) this.#keep(event);
+  }
+
+  #keep(event: ParticipantEvent): void {
+    this.#unsentEvents.push(event);
+    if (this.#unsentEvents.length > MAX_UNSENT_EVENTS) this.#unsentEvents.shift();
+  }
+
+  #writeSoon(pauseMs = WRITE_PAUSE_MS): void {
+    if (this.#isClosed || this.#cancelWrite !== undefined && pauseMs === WRITE_PAUSE_MS) return;
+    this.#cancelWrite?.();
     this.#cancelWrite = this.#deps.setTimer(() => {
       this.#cancelWrite = undefined;
       // While Redis is away the first heartbeat that is answered has it written.
       if (!this.#deps.redis.isUp) return;
       this.#opened?.changes.flush().catch((error: unknown) => this.#opened?.upkeep.failed(error));
-    }, WRITE_PAUSE_MS);
+    }, pauseMs);
   }
 
   #onResult({ room, token, field }: Write, result: WriteResult): void {
@@ -246,8 +280,4 @@ export class RedisStore implements LeaveStore {
       work.then(resolve, () => resolve(null)).finally(cancel);
     });
   }
-}
-
-function isSameEvent(one: StoredJob, other: StoredJob): boolean {
-  return one.delayId === other.delayId && one.homeserver === other.homeserver && one.delayMs === other.delayMs;
 }

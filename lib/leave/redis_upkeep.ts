@@ -152,8 +152,9 @@ export class RedisUpkeep {
   async #doNext(): Promise<boolean> {
     const { rooms, commands, flush, onGap } = this.#deps;
     if (this.#mustRecover) {
-      await rooms.reclaimAll();
+      // Redis may be lost again meanwhile.
       this.#mustRecover = false;
+      await rooms.reclaimAll();
       this.#mustRepair = true;
       if (this.#hasBeenUp) onGap();
     } else if (this.#doubted.size > 0) {

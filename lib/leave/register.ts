@@ -33,9 +33,9 @@ interface RoomEntries {
 /** Keeps entries. A job's key, room, watched identities and event never change while it is in here. */
 export class Register {
   readonly #byKey = new Map<string, Entry>();
-  readonly #byEvent = new Map<string, Entry>();
+  /** Homeserver → delay ID → job. */
+  readonly #byEvent = new Map<ServerName, Map<string, Entry>>();
   readonly #byRoom = new Map<RoomAlias, RoomEntries>();
-  readonly #perHomeserver = new Map<ServerName, number>();
   readonly #perUser = new Map<string, number>();
 
   get counts(): LeaveCounts {
@@ -54,7 +54,7 @@ export class Register {
   }
 
   countOf(homeserver: ServerName): number {
-    return this.#perHomeserver.get(homeserver) ?? 0;
+    return this.#byEvent.get(homeserver)?.size ?? 0;
   }
 
   get(key: string): Entry | undefined {
@@ -67,7 +67,16 @@ export class Register {
 
   /** The job of an event, under whatever identity. */
   ofEvent(event: Pick<Delegation, "homeserver" | "delayId">): Entry | undefined {
-    return this.#byEvent.get(eventKey(event));
+    return this.#byEvent.get(event.homeserver)?.get(event.delayId);
+  }
+
+  /**
+   * The job whose session goes on in this one: that of the participant, or that of the event. A client may hand the same
+   * event over under another identity.
+   */
+  predecessorOf(delegation: Delegation): Job | undefined {
+    const twin = this.ofEvent(delegation)?.job;
+    return this.of(delegation)?.job ?? (twin?.room === delegation.room ? twin : undefined);
   }
 
   all(): Entry[] {
@@ -102,8 +111,9 @@ export class Register {
       isEnded: false,
     };
     this.#byKey.set(entry.key, entry);
-    this.#byEvent.set(eventKey(job), entry);
-    this.#perHomeserver.set(job.homeserver, this.countOf(job.homeserver) + 1);
+    const events = this.#byEvent.get(job.homeserver) ?? new Map<string, Entry>();
+    events.set(job.delayId, entry);
+    this.#byEvent.set(job.homeserver, events);
     this.#perUser.set(userKey(job), this.countOfSameUser(job) + 1);
     let room = this.#byRoom.get(job.room);
     if (room === undefined) {
@@ -122,10 +132,9 @@ export class Register {
   remove(entry: Entry): void {
     const { job, key } = entry;
     this.#byKey.delete(key);
-    this.#byEvent.delete(eventKey(job));
-    const count = this.countOf(job.homeserver) - 1;
-    if (count > 0) this.#perHomeserver.set(job.homeserver, count);
-    else this.#perHomeserver.delete(job.homeserver);
+    const events = this.#byEvent.get(job.homeserver);
+    events?.delete(job.delayId);
+    if (events?.size === 0) this.#byEvent.delete(job.homeserver);
     const countOfUser = this.countOfSameUser(job) - 1;
     if (countOfUser > 0) this.#perUser.set(userKey(job), countOfUser);
     else this.#perUser.delete(userKey(job));
@@ -139,10 +148,6 @@ export class Register {
     }
     if (room.all.size === 0) this.#byRoom.delete(job.room);
   }
-}
-
-function eventKey({ homeserver, delayId }: Pick<Delegation, "homeserver" | "delayId">): string {
-  return `${homeserver} ${delayId}`;
 }
 
 // The identity in clear that a job watches begins with the user ID. Where there is none, since it would be over LiveKit's

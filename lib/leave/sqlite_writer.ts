@@ -34,8 +34,8 @@ interface Row {
   /** What is to be written; null = the row is to go; undefined = nothing. */
   pending: string | null | undefined;
   isInFile: boolean;
-  /** Told whether the row was written. */
-  waiting: ((isDurable: boolean) => void)[];
+  /** Told whether the row was written; null = nobody is. */
+  waiting: ((isDurable: boolean) => void)[] | null;
 }
 
 /** Writes jobs; while the disk takes none it keeps the last change of each job in memory and tries again. */
@@ -64,14 +64,19 @@ export class SqliteWriter {
     this.#delete = database.prepare("DELETE FROM jobs WHERE field = ?");
   }
 
+  /** Whether something was told about a row. One that is gone from the file as well is forgotten. */
+  knows(field: string): boolean {
+    return this.#rows.has(field);
+  }
+
   /** Takes note of a job that the file holds. */
   found(field: string, job: StoredJob): void {
-    this.#rows.set(field, { delayId: job.delayId, pending: undefined, isInFile: true, waiting: [] });
+    this.#rows.set(field, { delayId: job.delayId, pending: undefined, isInFile: true, waiting: null });
   }
 
   /** Removes what the file holds and nobody can use. */
   discard(field: string): void {
-    this.#rows.set(field, { delayId: null, pending: null, isInFile: true, waiting: [] });
+    this.#rows.set(field, { delayId: null, pending: null, isInFile: true, waiting: null });
     this.#mark(field, LAZY_GROUP_MS);
   }
 
@@ -79,15 +84,14 @@ export class SqliteWriter {
   put(job: StoredJob): Promise<boolean> {
     if (this.#isClosed) return Promise.resolve(false);
     const { field, value } = encodeJob(job);
-    const row = this.#rows.get(field) ?? { delayId: null, pending: null, isInFile: false, waiting: [] };
+    const row = this.#rows.get(field) ?? { delayId: null, pending: null, isInFile: false, waiting: null };
     row.delayId = job.delayId;
     row.pending = value;
     this.#rows.set(field, row);
-    const groupMs = Math.min(Math.max(this.#lastCommitMs, MIN_GROUP_MS), MAX_GROUP_MS);
-    this.#mark(field, groupMs);
+    this.#mark(field, this.#groupMs);
     // A disk that has just failed is not worth a wait.
     if (this.#failures > 0) return Promise.resolve(false);
-    return new Promise((resolve) => row.waiting.push(resolve));
+    return new Promise((resolve) => (row.waiting ??= []).push(resolve));
   }
 
   /** Writes a job soon, unless it was removed or another event took its place. */
@@ -99,7 +103,7 @@ export class SqliteWriter {
     this.#mark(field, LAZY_GROUP_MS);
   }
 
-  /** Removes a job soon, unless another event took its place. */
+  /** Removes a job at once, unless another event took its place: who starts next must not send its leave again. */
   remove(key: JobKey, delayId: string): void {
     const field = fieldOf(key);
     const row = this.#rows.get(field);
@@ -107,7 +111,7 @@ export class SqliteWriter {
     if (row.isInFile) {
       row.delayId = null;
       row.pending = null;
-      this.#mark(field, LAZY_GROUP_MS);
+      this.#mark(field, this.#groupMs);
     } else {
       // Else a disk that stays full would fill the memory with the removals of what it never held.
       this.#rows.delete(field);
@@ -141,6 +145,10 @@ export class SqliteWriter {
       });
     }
     this.#database.close();
+  }
+
+  get #groupMs(): number {
+    return Math.min(Math.max(this.#lastCommitMs, MIN_GROUP_MS), MAX_GROUP_MS);
   }
 
   #mark(field: string, groupMs: number): void {
@@ -241,7 +249,9 @@ export class SqliteWriter {
 }
 
 function tell(row: Row, isDurable: boolean): void {
-  for (const resolve of row.waiting.splice(0)) resolve(isDurable);
+  const { waiting } = row;
+  row.waiting = null;
+  for (const resolve of waiting ?? []) resolve(isDurable);
 }
 
 function messageOf(error: unknown): string {

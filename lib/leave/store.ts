@@ -11,6 +11,8 @@ export type StoredJob = Omit<Job, "lookAt" | "actAt" | "failures">;
 /** An event of a participant, as a webhook told it. */
 export type ParticipantEvent = Extract<JobEvent, { type: "joined" | "left" | "aborted" }> & {
   readonly room: RoomAlias;
+  /** When the webhook came, wall-clock ms: it may have waited for Redis since. */
+  readonly toldAt?: number;
 };
 
 /** What the store tells the manager. */
@@ -75,12 +77,18 @@ export class MemoryStore implements LeaveStore {
   }
 }
 
+/** Whether two jobs are of the same delayed event, as it was handed over. */
+export function isSameEvent(one: StoredJob, other: StoredJob): boolean {
+  return one.delayId === other.delayId && one.homeserver === other.homeserver && one.delayMs === other.delayMs;
+}
+
 /** The stored part of a job, its times moved from one clock to another. */
 export function shiftTimes(job: StoredJob, byMs: number): StoredJob {
   const { room, identity, watched, homeserver, delayId, delayMs, state, sessions, hint } = job;
   return {
     ...{ room, identity, watched, homeserver, delayId, delayMs, state, sessions, hint },
     timerStartedAt: job.timerStartedAt + byMs,
+    handedInAt: job.handedInAt + byMs,
     waitUntil: job.waitUntil + byMs,
     absentSince: job.absentSince === null ? null : job.absentSince + byMs,
   };
@@ -90,5 +98,6 @@ export function shiftTimes(job: StoredJob, byMs: number): StoredJob {
 export function isWorthStoring(before: StoredJob, after: StoredJob): boolean {
   return before.state !== after.state || before.timerStartedAt !== after.timerStartedAt ||
     before.waitUntil !== after.waitUntil || before.hint !== after.hint || before.absentSince !== after.absentSince ||
-    JSON.stringify(before.sessions) !== JSON.stringify(after.sessions);
+    before.watched !== after.watched && before.watched.join() !== after.watched.join() ||
+    before.sessions !== after.sessions && JSON.stringify(before.sessions) !== JSON.stringify(after.sessions);
 }

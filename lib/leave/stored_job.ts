@@ -4,7 +4,7 @@
 import * as v from "valibot";
 import { type Identity, MAX_IDENTITY_BYTES, type RoomAlias } from "../livekit/identity.ts";
 import { byteLength, parseServerName, type ServerName } from "../matrix/server_name.ts";
-import { type JobKey, keyText } from "./job.ts";
+import { type JobKey, keyText, NO_SESSIONS } from "./job.ts";
 import { GIVE_UP_AFTER_MS, MAX_WAIT_MS } from "./schedule.ts";
 import type { StoredJob } from "./store.ts";
 
@@ -49,6 +49,7 @@ const Entry = v.object({
   }),
   RestartedAt: Time,
   AcceptedAt: ours(Time),
+  HandedInAt: ours(Time),
   State: ours(v.picklist(["waiting", "connected", "leaving"])),
   Watched: ours(v.array(Participant)),
   Sessions: ours(v.record(v.string(), v.string())),
@@ -59,7 +60,13 @@ const Entry = v.object({
 
 /** The key of a job as text, byte for byte as 0.6.0 writes it: JSON `["room","identity"]`. */
 export function fieldOf(key: JobKey): string {
-  return keyText(key).replace(ESCAPED, (character) => `\\u${character.charCodeAt(0).toString(16).padStart(4, "0")}`);
+  return escaped(keyText(key));
+}
+
+/** Where the fields of a room's jobs are among all fields in the order of their bytes: between these two texts. */
+export function fieldsOfRoom(room: RoomAlias): readonly [after: string, before: string] {
+  const start = escaped(JSON.stringify([room]).slice(0, -1));
+  return [`${start},"`, `${start},#`];
 }
 
 /** Writes a job. Times lose what is below 1 ms. */
@@ -77,6 +84,7 @@ export function encodeJob(job: StoredJob): StoredTexts {
     // To 0.6.0 a job that was never restarted is one that waits.
     RestartedAt: isWaiting ? ZERO_TIME : startedAt,
     ...(isWaiting ? { AcceptedAt: startedAt } : {}),
+    HandedInAt: formatTime(job.handedInAt),
     State: job.state,
     Watched: job.watched,
     Sessions: job.sessions,
@@ -103,16 +111,20 @@ export function decodeJob({ field, value }: StoredTexts, now: number): StoredJob
   const isRestarted = restartedAt > ZERO_TIME_MS;
   const delayMs = params.DelayTimeout / NS_PER_MS;
   const timerStartedAt = isRestarted ? restartedAt : entry.AcceptedAt ?? now;
-  const watched = entry.Watched ?? [];
+  const { identity } = key;
+  // Tens of thousands of jobs: each has an array of just its length, and one text for its identity.
+  const watched = (entry.Watched ?? []).map((other) => other === identity ? identity : other);
   return {
     ...key,
-    watched: watched.includes(key.identity) ? watched : [key.identity, ...watched],
+    watched: watched.includes(identity) ? watched : [identity, ...watched],
     homeserver: params.ServerName,
     delayId: params.DelayId,
     delayMs,
     state: entry.State ?? (isRestarted ? "connected" : "waiting"),
-    sessions: entry.Sessions ?? {},
+    sessions: entry.Sessions ?? NO_SESSIONS,
     timerStartedAt,
+    // Of 0.6.0, or of an earlier release: any other event is later.
+    handedInAt: entry.HandedInAt ?? 0,
     waitUntil: entry.WaitUntil ?? timerStartedAt + Math.min(MAX_WAIT_MS, delayMs),
     hint: entry.Hint ?? "none",
     absentSince: entry.AbsentSince ?? null,
@@ -127,6 +139,10 @@ export function isPastGivingUp(job: StoredJob, now: number): boolean {
 /** A field of ours: undefined where it is missing or damaged. */
 function ours<Output>(schema: v.GenericSchema<unknown, Output>) {
   return v.fallback(v.optional(schema), undefined);
+}
+
+function escaped(json: string): string {
+  return json.replace(ESCAPED, (character) => `\\u${character.charCodeAt(0).toString(16).padStart(4, "0")}`);
 }
 
 function isName(input: unknown): boolean {

@@ -52,6 +52,8 @@ export class Sweep {
   #lastWebhookAt: number | null = null;
   #webhookExpectedSince: number | null = null;
   #failures = 0;
+  /** Rooms whose last list failed. */
+  readonly #failed = new Set<RoomAlias>();
   #isSweeping = false;
   #isClosed = false;
   #cancel: (() => void) | undefined;
@@ -135,7 +137,9 @@ export class Sweep {
     this.#isSweeping = true;
     this.#lastSweepAt = this.#deps.monotonicNow();
     this.#failures = 0;
-    const rooms = [...this.#deps.rooms()];
+    // Those that failed come last (rooms are taken from the end), lest they keep each sweep from all others.
+    const rooms = this.#deps.rooms().toSorted((a, b) => Number(this.#failed.has(b)) - Number(this.#failed.has(a)));
+    this.#failed.clear();
     await Promise.all(Array.from({ length: LISTS_AT_ONCE }, async () => {
       for (let room = rooms.pop(); room !== undefined; room = rooms.pop()) {
         if (this.#isClosed || this.#failures >= MAX_FAILURES) return;
@@ -154,6 +158,7 @@ export class Sweep {
       if (!this.#isClosed) this.#deps.onListed(room, present, askedAt);
     } catch (error) {
       this.#failures++;
+      this.#failed.add(room);
       const cause = error instanceof Error ? error.message : String(error);
       const failure = error instanceof SfuError ? error.failure : "timeout";
       this.#rarely.once(

@@ -76,6 +76,8 @@ const DEPARTURE_TIMEOUT_SECONDS = 20;
 const SERVICE_TOKEN_TTL_SECONDS = 600;
 const SERVICE_TOKEN_RENEWAL_MS = 300_000;
 const MAX_RESPONSE_BYTES = 1024 * 1024;
+// A participant with tracks and metadata takes some kilobytes, and a room may have thousands.
+const MAX_LIST_BYTES = 16 * 1024 * 1024;
 const RETRY_PAUSE_MS = 200;
 
 const TwirpError = v.object({ code: v.string() });
@@ -140,6 +142,8 @@ export class RoomService {
     const request = new ListParticipantsRequest({ room });
     try {
       const response = await this.#call("ListParticipants", { roomAdmin: true, room }, request.toBinary(), signal);
+      // An empty room is an empty message: nobody must be taken for gone since some proxy says nothing at all.
+      if (response.body.length === 0 && !isProtobuf(response)) throw noMessage();
       const { participants } = decode(ListParticipantsResponse, response.body);
       return new Map(participants.filter((one) => !isGone(one)).map(({ identity, sid }) => [identity, sid]));
     } catch (error) {
@@ -172,7 +176,7 @@ export class RoomService {
         rule: "operator",
         headers: { "content-type": "application/protobuf", authorization: `Bearer ${this.#serviceToken(grant)}` },
         body,
-        maxResponseBytes: MAX_RESPONSE_BYTES,
+        maxResponseBytes: method === "ListParticipants" ? MAX_LIST_BYTES : MAX_RESPONSE_BYTES,
         signal,
       });
     } catch (error) {
@@ -204,9 +208,17 @@ function decode<Message>(type: { fromBinary(bytes: Uint8Array): Message }, body:
   try {
     return type.fromBinary(body);
   } catch (error) {
-    const message = "Answer 200 of the SFU is no LiveKit message: something else answers at this URL";
-    throw new SfuError("proxy", message, null, { cause: error });
+    throw noMessage({ cause: error });
   }
+}
+
+function noMessage(options?: ErrorOptions): SfuError {
+  const message = "Answer 200 of the SFU is no LiveKit message: something else answers at this URL";
+  return new SfuError("proxy", message, null, options);
+}
+
+function isProtobuf({ headers }: OutboundResponse): boolean {
+  return headers["content-type"]?.startsWith("application/protobuf") === true;
 }
 
 function isGone(participant: ParticipantInfo): boolean {

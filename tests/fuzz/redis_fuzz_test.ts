@@ -13,7 +13,7 @@ import { RedisRooms } from "../../lib/leave/redis_rooms.ts";
 import type { ParticipantEvent, StoredJob } from "../../lib/leave/store.ts";
 import { decodeJob, encodeJob } from "../../lib/leave/stored_job.ts";
 import { RecordingLog } from "../http/recording_log.ts";
-import { targetOf } from "../leave/redis_replica.ts";
+import { targetOf } from "../redis/replica.ts";
 import { byteMutation } from "../mutations.ts";
 import { type Case, run } from "./campaign.ts";
 

@@ -4,9 +4,6 @@ import assert from "node:assert/strict";
 import { clientAddress } from "../../lib/http/client_address.ts";
 import { MatrixError } from "../../lib/http/matrix_error.ts";
 import { createRateLimit, type RateLimit } from "../../lib/http/rate_limit.ts";
-import { connectToRedis } from "../../lib/redis_client.ts";
-import { targetOf, until } from "../leave/redis_replica.ts";
-import { RedisServer } from "../leave/redis_server.ts";
 import { RecordingLog } from "./recording_log.ts";
 
 function limitOf(client: FakeRedis | null = null) {
@@ -108,31 +105,3 @@ for (const away of ["not ready", "fail", "hang"] as const) {
     assert.match(fixture.log.text, /Redis does not answer/);
   });
 }
-
-Deno.test("a real Redis counts for all replicas, forgets with the window, and need not come back", async () => {
-  await using server = await RedisServer.start();
-  const replicas = [1, 2].map(() => connectToRedis(targetOf(server.url)));
-  const limits = replicas.map((redis) =>
-    createRateLimit({
-      requests: 2,
-      windowSeconds: 10,
-      redis,
-      monotonicNow: () => performance.now(),
-      log: new RecordingLog(),
-    })
-  );
-  const [one, two] = limits;
-  assert.ok(one !== undefined && two !== undefined);
-  try {
-    await until(() => replicas.every(({ client }) => client.status === "ready"));
-    const alice = "203.0.113.1";
-    assert.deepEqual(await outcomes(one, alice, alice), [false, false]);
-    assert.equal(await isLimited(two, alice), true);
-    const ttlMs = Number(await server.cli("PTTL", `{lk-jwt:jobs}:rate:${alice}`));
-    assert.ok(ttlMs > 0 && ttlMs <= 10_000, `${ttlMs}`);
-    await server.kill();
-    assert.deepEqual(await outcomes(two, alice, alice, alice), [false, false, true]);
-  } finally {
-    await Promise.all(limits.map((limit) => limit.close()));
-  }
-});

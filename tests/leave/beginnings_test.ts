@@ -36,6 +36,17 @@ for (const [name, old] of [["is over", { ...CONNECTED, hint: "left" }], ["was le
   });
 }
 
+for (const [name, old] of [["goes on", CONNECTED], ["is over", LEAVING]] as const) {
+  Deno.test(`a new event after a session that ${name} counts as later than the old one, unless it is known when it came`, () => {
+    const handedInAt = (oldAt: number, known: { handedInAt?: number } = {}) =>
+      replace({ ...old, handedInAt: oldAt }, { ...DELEGATION, ...known }, NOW, false).job.handedInAt;
+    assert.equal(handedInAt(NOW - HOUR), NOW);
+    // Taken by a replica whose clock is ahead.
+    assert.equal(handedInAt(NOW + HOUR), NOW + HOUR + 1);
+    assert.equal(handedInAt(NOW - HOUR, { handedInAt: NOW - 5 }), NOW - 5);
+  });
+}
+
 Deno.test("a job from the store is looked at, and restarted when it was connected", () => {
   for (
     const [stored, effects] of [[WAITING, ["look"]], [CONNECTED, ["look", "restart"]], [LEAVING, ["look"]]] as const
@@ -48,7 +59,14 @@ Deno.test("a job from the store trusts neither an old leave webhook nor an old a
   const { job } = adopt({ ...CONNECTED, hint: "left", absentSince: NOW - 60_000 }, NOW);
   assert.deepEqual([job.hint, job.absentSince], ["none", null]);
   assert.equal(adopt({ ...WAITING, hint: "aborted" }, NOW).job.hint, "aborted");
-  assert.equal(adopt(LEAVING, NOW).job.hint, "left");
+  assert.equal(adopt({ ...LEAVING, hint: "left" }, NOW).job.hint, "none");
+});
+
+Deno.test("a gap, in which a join may have been missed, ends the trust in a leave webhook from before", () => {
+  for (const lost of ["events", "time"] as const) {
+    const hints = [WAITING, CONNECTED, LEAVING].map((job) => resume({ ...job, hint: "left" }, lost, NOW).job.hint);
+    assert.deepEqual(hints, ["left", "none", "none"]);
+  }
 });
 
 Deno.test("a job stored by a clock that was ahead waits no longer than a new one", () => {

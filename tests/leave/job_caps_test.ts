@@ -30,6 +30,7 @@ function jobOf(delegation: Delegation): Job {
     state: "waiting",
     sessions: {},
     timerStartedAt: 0,
+    handedInAt: 0,
     waitUntil: 0,
     hint: "none",
     absentSince: null,

@@ -54,6 +54,27 @@ Deno.test("twelve users of 10 s delay are too many: some events fire, most do no
   await world.close();
 });
 
+for (const users of [10, 16, 30]) {
+  Deno.test(`a leave waits twelve seconds at most, though ${users} users of 10 s delay are too many`, async () => {
+    const { world } = await call(users, 10_000, 100);
+    const leaver = person(100, 2, 60 * MINUTE);
+    world.sfu.join(leaver.room, leaver.identity);
+    await world.delegate(leaver);
+    // Each client whose event has fired hands a new one over.
+    for (let second = 0; second < 120; second++) {
+      for (const { delayId, ...one } of [...world.delegations.values()]) {
+        const nextId = `${delayId}+`;
+        const isOver = world.homeserver.look(delayId)?.end !== null;
+        if (isOver && !world.delegations.has(nextId)) await world.delegate({ ...one, delayId: nextId });
+      }
+      await world.time.advance(1000);
+      if (second === 100) world.sfu.leave(leaver.room, leaver.identity, "CLIENT_INITIATED");
+      if (second === 113) assert.equal(world.homeserver.look(leaver.delayId)?.end?.how, "sent");
+    }
+    await world.close();
+  });
+}
+
 Deno.test("a thousand users of 1 h delay are kept up within Synapse's default limit", async () => {
   const { world, lost, limited } = await call(1000, 3_600_000, 20);
   await world.time.advance(150 * MINUTE);
@@ -84,6 +105,7 @@ Deno.test("50,000 stored jobs, 5,000 of them in one room, cost one list a room a
       state: "connected",
       sessions: { [delegation.identity]: `PA_${n}` },
       timerStartedAt: start,
+      handedInAt: start,
       waitUntil: start,
       hint: "none",
       absentSince: null,

@@ -25,6 +25,7 @@ const BASE: Job = {
   state: "waiting",
   sessions: {},
   timerStartedAt: NOW - 1000,
+  handedInAt: NOW - 1000,
   waitUntil: NOW + 9000,
   hint: "none",
   absentSince: null,

@@ -91,3 +91,21 @@ Deno.test("whoever was seen in a new session is there, though the SFU cannot be 
   assert.equal(end(), undefined);
   await world.close();
 });
+
+Deno.test("a room that has finished is looked at: webhooks of those who left may have been lost on the way", async () => {
+  const { world, alice, end } = await inCall({ sweepIntervalMs: 0 });
+  world.sfu.crash();
+  await world.manager.receive({ type: "room-finished", room: alice.room });
+  const bob = person(2, 2, HOUR);
+  for (let second = 0; second < 70; second++) {
+    // All is well elsewhere, so that nothing looks like a silence of the webhooks.
+    world.sfu.join(bob.room, bob.identity);
+    await world.time.advance(1000);
+  }
+  assert.equal(end(), "sent");
+  const asked = world.sfu.asked.lists;
+  await world.manager.receive({ type: "room-finished", room: alice.room });
+  await world.time.advance(1000);
+  assert.equal(world.sfu.asked.lists, asked, "nobody of ours was in it");
+  await world.close();
+});

@@ -289,6 +289,22 @@ Deno.test("closing leaves the jobs stored, and does nothing more", async () => {
   assert.deepEqual([world.homeserver.calls.length, world.store.jobs.size, end()], [calls, 1, undefined]);
 });
 
+Deno.test("what is being asked when the service closes is waited for, and its outcome stored", async () => {
+  const { world, alice, end } = await inCall();
+  world.sfu.leave(alice.room, alice.identity, "CLIENT_INITIATED");
+  for (let ms = 0; ms < 1000 && end() === undefined; ms++) await world.time.advance(1);
+  // Sent, and not answered yet.
+  assert.deepEqual([end(), world.endsOf(alice.delayId), world.store.jobs.size], ["sent", [], 1]);
+  let isClosed = false;
+  const closing = world.manager.close().then(() => isClosed = true);
+  await world.time.advance(1);
+  assert.equal(isClosed, false);
+  await world.time.advance(100);
+  await closing;
+  assert.deepEqual([world.endsOf(alice.delayId), world.store.jobs.size], [["sent"], 0]);
+  await world.close();
+});
+
 Deno.test("a job of a room that another replica works on is stored, and left to it", async () => {
   const { world, alice, end } = await inCall({
     sabotage: (deps) => {

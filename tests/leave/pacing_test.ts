@@ -156,6 +156,13 @@ Deno.test("nothing is tried out while everything is in time", async () => {
   assert.equal(bench.pacer.perSecond, 1);
 });
 
+Deno.test("a homeserver that allows it is asked faster even when all restarts are late already", async () => {
+  const bench = new Bench();
+  for (const name of names(300)) bench.add(name, "restart", 500);
+  await bench.time.advance(20_000);
+  assert.equal(bench.count("done"), 300);
+});
+
 Deno.test("calls that fail together make one pause, not many", async () => {
   const bench = new Bench();
   bench.answer = () => ({ outcome: FAILED, afterMs: LATENCY_MS });

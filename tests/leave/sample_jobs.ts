@@ -19,6 +19,7 @@ export function sampleJob(n: number, changes: Partial<StoredJob> = {}): StoredJo
     state: "connected",
     sessions: { [identity]: `PA_${n}` },
     timerStartedAt: Date.now(),
+    handedInAt: Date.now(),
     waitUntil: Date.now() + 10_000,
     hint: "none",
     absentSince: null,

@@ -2,6 +2,7 @@
 // database itself, to count what is written and to fill the disk.
 
 import { DatabaseSync } from "node:sqlite";
+import { setTimeout as sleepFor } from "node:timers/promises";
 import { FILE_NAME } from "../../lib/leave/sqlite_file.ts";
 import { SqliteStore, type SqliteStoreDeps } from "../../lib/leave/sqlite_store.ts";
 import type { StoredJob } from "../../lib/leave/store.ts";
@@ -97,10 +98,11 @@ export class StoreBench {
     });
   }
 
-  /** A bench whose store is open. */
+  /** A bench whose store is open, its jobs loaded. */
   static async open(...args: ConstructorParameters<typeof StoreBench>): Promise<StoreBench> {
     const bench = new StoreBench(...args);
     await bench.store.open(bench.listener);
+    await sleepFor(0); // its pauses are none
     return bench;
   }
 

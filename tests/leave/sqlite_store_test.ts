@@ -73,6 +73,15 @@ Deno.test("a large backlog is written in groups, with turns for others in betwee
   await bench.store.close();
 });
 
+Deno.test("a removal does not wait for company longer than a job that somebody waits for", async () => {
+  using state = new StateDirectory();
+  const bench = await StoreBench.open(state.directory);
+  await bench.accept(jobOf(1, bench.clock));
+  bench.store.remove(sampleJob(1), "syd_1");
+  assert.deepEqual(bench.timers.delays, [2]);
+  await bench.store.close();
+});
+
 Deno.test("a change waits for company longer than a job that somebody waits for", async () => {
   using state = new StateDirectory();
   const bench = await StoreBench.open(state.directory);
@@ -85,20 +94,6 @@ Deno.test("a change waits for company longer than a job that somebody waits for"
   await accepted;
   assert.deepEqual(bench.timers.delays, [], "both went into the same group");
   await bench.store.close();
-});
-
-Deno.test("jobs that are long over are dropped from the file, and counted in the log", async () => {
-  using state = new StateDirectory();
-  const clock = new ManualClock();
-  const first = await StoreBench.open(state.directory, clock);
-  await first.accept(jobOf(1, clock), jobOf(2, clock));
-  await first.store.close();
-  clock.advance(2 * 3_600_000);
-  const second = await StoreBench.open(state.directory, clock);
-  await second.store.close();
-  assert.deepEqual(second.log.of("info")[0]?.fields.dropped, 2);
-  using database = new DatabaseSync(state.path);
-  assert.deepEqual(database.prepare("SELECT * FROM jobs").all(), []);
 });
 
 Deno.test("entries that cannot be read are dropped with an error in the log, and the others are there", async () => {

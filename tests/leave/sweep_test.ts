@@ -140,6 +140,19 @@ Deno.test("an SFU that is down is not asked about each of a thousand rooms", asy
   sweep.close();
 });
 
+Deno.test("rooms that can't be listed keep no sweep from the others", async () => {
+  const { time, sweep, state, listed } = bench({ rooms: Array.from({ length: 100 }, (_, index) => `r${index}`) });
+  sweep.webhookSeen();
+  state.answer = (room) => {
+    return Number(room.slice(1)) >= 88
+      ? Promise.reject(new SfuError("proxy", "too large"))
+      : Promise.resolve(new Map());
+  };
+  await time.advance(125_000);
+  assert.equal(new Set(listed).size, 100);
+  sweep.close();
+});
+
 Deno.test("at most four rooms are listed at once, and no sweep begins during another", async () => {
   const { time, sweep, state, listed } = bench({ rooms: Array.from({ length: 100 }, (_, index) => `r${index}`) });
   let underWay = 0;

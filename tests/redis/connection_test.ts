@@ -5,7 +5,7 @@ import assert from "node:assert/strict";
 import { CertificateAuthority } from "../../demo/certificates.ts";
 import { ServiceProcess, type Variables } from "../integration/service_process.ts";
 import { requestGrant, Surroundings, TemporaryDirectory } from "../integration/surroundings.ts";
-import { RedisServer } from "../leave/redis_server.ts";
+import { RedisServer } from "./server.ts";
 
 const PASSWORD = "sikrit:of redis";
 

@@ -7,7 +7,7 @@ import type { Delegation } from "../../../lib/leave/job.ts";
 import { keyText } from "../../../lib/leave/job.ts";
 import { LeaveManager, type LeaveManagerDeps } from "../../../lib/leave/manager.ts";
 import { LocalAllowance } from "../../../lib/leave/pacing.ts";
-import type { LeaveStore, Saved, StoredJob, StoreListener } from "../../../lib/leave/store.ts";
+import type { LeaveStore, ParticipantEvent, Saved, StoredJob, StoreListener } from "../../../lib/leave/store.ts";
 import type { ServerName } from "../../../lib/matrix/server_name.ts";
 import { RecordingLog } from "../../http/recording_log.ts";
 import { ScriptedHomeserver, type SynapseLimiter } from "./scripted_homeserver.ts";
@@ -46,6 +46,17 @@ export class SurvivingStore {
       leaseMs: () => Infinity,
       close: () => Promise.resolve(),
     };
+  }
+
+  /** A job was handed in at another replica, for a room of this one. */
+  handIn(job: StoredJob): void {
+    this.jobs.set(keyText(job), job);
+    this.#listener?.adopt([job]);
+  }
+
+  /** An event comes, late, from another replica. */
+  deliver(event: ParticipantEvent): void {
+    this.#listener?.deliver(event);
   }
 
   /** The store was away for a moment. */

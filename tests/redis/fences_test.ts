@@ -9,9 +9,9 @@ import { RedisConnection } from "../../lib/leave/redis_connection.ts";
 import type { StoredJob } from "../../lib/leave/store.ts";
 import { encodeJob } from "../../lib/leave/stored_job.ts";
 import { RecordingLog } from "../http/recording_log.ts";
-import { targetOf, until } from "./redis_replica.ts";
-import { RedisServer } from "./redis_server.ts";
-import { sampleJob } from "./sample_jobs.ts";
+import { targetOf, until } from "./replica.ts";
+import { RedisServer } from "./server.ts";
+import { sampleJob } from "../leave/sample_jobs.ts";
 
 const LONG_MS = 60_000;
 const SHORT_MS = 30;

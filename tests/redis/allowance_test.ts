@@ -2,8 +2,8 @@
 
 import assert from "node:assert/strict";
 import { RedisAllowance } from "../../lib/leave/redis_allowance.ts";
-import { Replica, until } from "./redis_replica.ts";
-import { RedisServer } from "./redis_server.ts";
+import { Replica, until } from "./replica.ts";
+import { RedisServer } from "./server.ts";
 
 const monotonicNow = () => performance.now();
 

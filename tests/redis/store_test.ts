@@ -5,11 +5,12 @@ import type { Identity, RoomAlias } from "../../lib/livekit/identity.ts";
 import { keyText } from "../../lib/leave/job.ts";
 import { RedisConnection } from "../../lib/leave/redis_connection.ts";
 import { RedisStore } from "../../lib/leave/redis_store.ts";
+import { encodeJob } from "../../lib/leave/stored_job.ts";
 import { RecordingLog } from "../http/recording_log.ts";
-import { Replica, targetOf, until } from "./redis_replica.ts";
-import { RedisServer } from "./redis_server.ts";
-import { sampleJob } from "./sample_jobs.ts";
-import { testStoreContract } from "./store_contract.ts";
+import { Replica, targetOf, until } from "./replica.ts";
+import { RedisServer } from "./server.ts";
+import { sampleJob } from "../leave/sample_jobs.ts";
+import { testStoreContract } from "../leave/store_contract.ts";
 
 testStoreContract({
   name: "Redis",
@@ -91,6 +92,17 @@ Deno.test("values that are no jobs are removed once a room is taken up, and fore
   await until(async () => await server.cli("HKEYS", "lk-jwt:jobs") === "a field of its own");
   assert.equal(replica.jobs.size, 0);
   await until(async () => await server.cli("HLEN", "{lk-jwt:jobs}:owners") === "0");
+});
+
+Deno.test("a field that only looks like that of a job stops nothing", async () => {
+  await using server = await RedisServer.start();
+  const { field, value } = encodeJob(sampleJob(1));
+  await server.cli("HSET", "lk-jwt:jobs", '["no\\x","JSON"]', "{}", field, value);
+  await using replica = await Replica.open(server.url);
+  await until(() => replica.jobs.size === 1);
+  assert.equal((await replica.accept(sampleJob(2))).isDurable, true);
+  await until(() => replica.store.leaseMs(sampleJob(2).room) > 0);
+  assert.doesNotMatch(replica.log.text, /away/);
 });
 
 Deno.test("when all jobs are over and all replicas gone, next to nothing is left in Redis", async () => {

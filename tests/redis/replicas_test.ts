@@ -6,9 +6,9 @@ import { setImmediate } from "node:timers";
 import { setTimeout as sleepFor } from "node:timers/promises";
 import type { Identity, RoomAlias } from "../../lib/livekit/identity.ts";
 import { keyText } from "../../lib/leave/job.ts";
-import { Replica, until } from "./redis_replica.ts";
-import { RedisServer } from "./redis_server.ts";
-import { sampleJob } from "./sample_jobs.ts";
+import { Replica, until } from "./replica.ts";
+import { RedisServer } from "./server.ts";
+import { sampleJob } from "../leave/sample_jobs.ts";
 
 const ROOMS = 30;
 const TAKEOVER_MS = 5000;
@@ -171,6 +171,49 @@ Deno.test("a job handed in elsewhere reaches the owner of its room, and takes th
   owner.store.remove(job, job.delayId);
   await sleepFor(100);
   assert.match(await server.cli("HVALS", "lk-jwt:jobs"), /syd_next/);
+});
+
+Deno.test("a job handed in elsewhere is not missed by an owner that does not know yet that it is one", async () => {
+  await using server = await RedisServer.start();
+  await using one = await Replica.open(server.url);
+  await using other = await Replica.open(server.url);
+  const run = one.connection.run.bind(one.connection);
+  const gate = Promise.withResolvers<void>();
+  one.connection.run = async (script, ...args) => {
+    const reply = await run(script, ...args);
+    if (script === "leaveAccept") await gate.promise;
+    return reply;
+  };
+  const accepting = one.accept(jobIn(1, 1));
+  await until(async () => await server.cli("HLEN", "{lk-jwt:jobs}:owners") === "1");
+  const late = jobIn(1, 2);
+  assert.equal((await other.accept(late)).owner, "elsewhere");
+  // The next heartbeat tells of it as well, and that is the last time.
+  await until(async () => await server.cli("EXISTS", `{lk-jwt:jobs}:wake:${one.connection.replica}`) === "0");
+  await sleepFor(50);
+  gate.resolve();
+  await accepting;
+  await until(() => one.jobs.has(keyText(late)));
+});
+
+Deno.test("a job handed in elsewhere is found, though a flood of events has pushed the word of it out", async () => {
+  await using server = await RedisServer.start();
+  await using one = await Replica.open(server.url);
+  await using other = await Replica.open(server.url);
+  const job = jobIn(1, 1);
+  await one.accept(job);
+  const run = one.connection.run.bind(one.connection);
+  const gate = Promise.withResolvers<void>();
+  one.connection.run = async (script, ...args) => {
+    if (script === "leaveTake") await gate.promise;
+    return await run(script, ...args);
+  };
+  const late = jobIn(1, 2);
+  assert.equal((await other.accept(late)).owner, "elsewhere");
+  const event = { type: "joined", room: job.room, identity: job.identity } as const;
+  await Promise.all(Array.from({ length: 1000 }, (_, n) => other.store.route({ ...event, sid: `PA_${n}` })));
+  gate.resolve();
+  await until(() => one.jobs.has(keyText(late)) && one.gaps > 0);
 });
 
 Deno.test("the same event handed in again, elsewhere, leaves the job as its owner has it", async () => {
