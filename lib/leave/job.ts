@@ -89,5 +89,10 @@ export function keyText({ room, identity }: JobKey): string {
 /** A job in a log record. */
 export function describeJob(job: Job): Record<string, string> {
   const { room, identity, homeserver, delayId, state } = job;
-  return { room, identity, homeserver, delay_id: delayId, state };
+  return { room, identity, homeserver, delay_id: beginningOf(delayId), state };
+}
+
+// Whoever knows the whole of it can send or cancel the event. A short one is no secret.
+function beginningOf(delayId: string): string {
+  return delayId.length < 12 ? delayId : `${delayId.slice(0, 8)}…`;
 }

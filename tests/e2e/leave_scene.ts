@@ -15,6 +15,8 @@ export const SHORT_DELAY_MS = 8000;
 export const OVER_TWO_RESTARTS_MS = 1.75 * SHORT_DELAY_MS;
 
 const NO_LIMIT = { per_second: 1000, burst_count: 1000 };
+// Of a delay ID, in the log.
+const SHOWN_CHARACTERS = 8;
 const WHOLE_LOG = 1_000_000;
 
 /** A deployment with a user on either homeserver, and room for more services. */
@@ -95,7 +97,9 @@ export class Parts implements AsyncDisposable {
   logs(): string {
     return this.#services.flatMap((service) => {
       const lines = service.output(WHOLE_LOG).split("\n");
-      const told = lines.filter((line) => this.#delayIds.some((delayId) => line.includes(delayId)));
+      const told = lines.filter((line) =>
+        this.#delayIds.some((delayId) => line.includes(delayId.slice(0, SHOWN_CHARACTERS)))
+      );
       return told.length === 0 ? [] : [`${service.url} said:`, ...told];
     }).join("\n");
   }

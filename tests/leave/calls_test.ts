@@ -4,6 +4,7 @@ import assert from "node:assert/strict";
 import type { ActionOutcome } from "../../lib/leave/events.ts";
 import { Calls, type WantedCall } from "../../lib/leave/calls.ts";
 import type { ActionResult } from "../../lib/matrix/delayed_events.ts";
+import { describeJob } from "../../lib/leave/job.ts";
 import { begin } from "../../lib/leave/machine.ts";
 import { RecordingLog } from "../http/recording_log.ts";
 import { DELEGATION } from "./machine_table.ts";
@@ -54,6 +55,10 @@ function stage(act: Act, leaseMs = Infinity) {
   };
   return { calls, log, asked, want, pass };
 }
+
+Deno.test("a delay ID, with which an event can be sent, does not stand in the log as a whole", () => {
+  assert.equal(describeJob({ ...JOB, delayId: "syd_QhLxWmDoRnTbVcFzKyPg" }).delay_id, "syd_QhLx…");
+});
 
 Deno.test("a call that is confirmed goes out, one that is not is held back", async () => {
   const { want, asked } = stage(() => Promise.resolve(DONE));
