@@ -140,6 +140,16 @@ export function replace(
 }
 
 /**
+ * A leave that was told before the client handed this event over, and comes late: it ended the session before, and the
+ * client is about to connect anew.
+ */
+export function beginAfterLeave(job: Job, { identity, sid, reason }: LeftEvent, now: number): Running {
+  if (isReconnect(reason) || job.sessions[identity] !== sid) return look(job);
+  const { job: next, effects } = begin(job, now, true, job.handedInAt);
+  return { job: { ...next, timerStartedAt: job.timerStartedAt }, effects };
+}
+
+/**
  * A job out of the store, after a restart or from another replica: what happened meanwhile is unknown.
  *
  * However late, it is tried once more: the clock may be what is wrong.
@@ -216,6 +226,8 @@ function connected(job: Job): Step {
     effects: ["restart"],
   };
 }
+
+type LeftEvent = Pick<Extract<JobEvent, { type: "left" }>, "identity" | "sid" | "reason">;
 
 // A leave is believed when it is that of a session we know of; any other one is a reason to look, no more.
 function lookAfterLeave(

@@ -11,7 +11,7 @@ import { type CallAnswers, EntryCall } from "./entry_call.ts";
 import { type Effect, type JobEvent, type Running, type Step } from "./events.ts";
 import { type Delegation, describeJob, type Job, type JobEnd, keyText, NO_FAILURES } from "./job.ts";
 import { type LookEvent, Looks } from "./looks.ts";
-import { adopt, begin, replace, resume, step } from "./machine.ts";
+import { adopt, begin, beginAfterLeave, replace, resume, step } from "./machine.ts";
 import { RecentLeaves } from "./recent_leaves.ts";
 import { type Entry, type LeaveCounts, Register } from "./register.ts";
 import { SHORT_WAIT_MS, wakeAt } from "./schedule.ts";
@@ -167,13 +167,17 @@ export class LeaveManager {
       entry.heardAt = this.#deps.monotonicNow();
       if (!this.#isOfEarlier(entry.job, event)) this.#on(entry, event);
       else if (event.type === "joined") void this.#look(entry);
-      else this.#on(entry, { ...event, type: "aborted", reason: "" });
+      else if (event.type === "left" && entry.job.state === "connected") {
+        this.#apply(entry, beginAfterLeave(entry.job, event, this.#deps.monotonicNow()));
+      } else this.#on(entry, { ...event, type: "aborted", reason: "" });
     }
   }
 
-  /** Whether an event was told before a job that still waits was accepted: so late it is a reason to look, no more. */
-  #isOfEarlier({ state, timerStartedAt }: Job, { toldAt = Infinity }: ParticipantEvent): boolean {
-    return state === "waiting" && toldAt < timerStartedAt + this.#deps.now() - this.#deps.monotonicNow();
+  /** Whether an event was told before the client handed the job's event over: it is about the session before. */
+  #isOfEarlier({ state, timerStartedAt, handedInAt }: Job, { toldAt = Infinity }: ParticipantEvent): boolean {
+    if (state === "leaving") return false;
+    const begunAt = state === "waiting" ? timerStartedAt : handedInAt;
+    return toldAt < begunAt + this.#deps.now() - this.#deps.monotonicNow();
   }
 
   #on(entry: Entry | undefined, event: JobEvent): void {

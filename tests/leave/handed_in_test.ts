@@ -94,3 +94,31 @@ for (const types of [["left"], ["joined", "left"], ["aborted"]] as const) {
     await world.close();
   });
 }
+
+Deno.test("a leave of the session before that comes late sends no event that was handed over after it", async () => {
+  const world = await World.create();
+  const bob = person(2, 1, HOUR);
+  const { room, identity } = bob;
+  world.sfu.join(room, identity);
+  await world.delegate(bob);
+  await world.time.advance(5000);
+  const deliver = world.sfu.deliver;
+  // Told to a replica that cannot pass it on, until the next event has been handed over.
+  const late: Parameters<typeof deliver>[0][] = [];
+  world.sfu.deliver = (event) => void late.push(event);
+  world.sfu.leave(room, identity, "CLIENT_INITIATED");
+  const toldAt = world.time.now();
+  await world.time.advance(1000);
+  world.sfu.deliver = deliver;
+  await world.delegate({ ...bob, delayId: "syd_next" });
+  for (const event of late) world.store.deliver({ ...event, toldAt });
+  await world.time.advance(1000);
+  assert.equal(late.length, 1);
+  assert.equal(world.homeserver.look("syd_next")?.end, null);
+
+  world.sfu.join(room, identity);
+  await world.time.advance(2 * MINUTE);
+  assert.equal(world.homeserver.look("syd_next")?.end, null);
+  assert.equal(world.manager.counts.connected, 1);
+  await world.close();
+});
