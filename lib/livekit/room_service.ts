@@ -12,7 +12,8 @@ import {
 } from "@livekit/protocol";
 import * as v from "valibot";
 import { basePathOf, dialOf } from "../net/dial.ts";
-import { type Outbound, OutboundError, type OutboundResponse } from "../net/client.ts";
+import type { Outbound, OutboundResponse } from "../net/client.ts";
+import { OutboundError } from "../net/outbound_error.ts";
 import type { AccessTokenSigner, VideoGrant } from "./access_token.ts";
 import type { Identity, RoomAlias } from "./identity.ts";
 

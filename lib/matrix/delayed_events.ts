@@ -4,7 +4,8 @@
 import * as v from "valibot";
 import type { ActionOutcome } from "../leave/events.ts";
 import { basePathOf, dialOf } from "../net/dial.ts";
-import { type Outbound, OutboundError, type OutboundResponse } from "../net/client.ts";
+import type { Outbound, OutboundResponse } from "../net/client.ts";
+import { OutboundError } from "../net/outbound_error.ts";
 import type { ClientApi, ClientDiscovery } from "./client_discovery.ts";
 import type { ServerName } from "./server_name.ts";
 

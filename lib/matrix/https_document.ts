@@ -4,7 +4,8 @@
 import { DeadlineError, withDeadline } from "../deadline.ts";
 import type { DialRule } from "../net/address_guard.ts";
 import { dialOf } from "../net/dial.ts";
-import { type Outbound, OutboundError, type OutboundRequest, type OutboundResponse } from "../net/client.ts";
+import type { Outbound, OutboundRequest, OutboundResponse } from "../net/client.ts";
+import { OutboundError } from "../net/outbound_error.ts";
 
 /** A document, or why there is none. `url` is where it ended, its query left out. */
 export type FetchedDocument =

@@ -1,7 +1,7 @@
 // Remembers for a few seconds that a server cannot be reached, so that everybody else need not find it out by
 // themselves. Then one request tries again, and the others are answered from memory until it knows.
 
-import type { OutboundFailure } from "../net/client.ts";
+import type { OutboundFailure } from "../net/outbound_error.ts";
 
 /** A failure to reach a server. */
 export interface Outage {

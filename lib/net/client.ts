@@ -8,6 +8,7 @@ import https from "node:https";
 import { isIP, type LookupFunction, type Socket } from "node:net";
 import type { AddressGuard, DialRule } from "./address_guard.ts";
 import { IdleConnections } from "./idle_connections.ts";
+import { classify, GuardRefusal, OutboundError } from "./outbound_error.ts";
 import { Slots } from "./slots.ts";
 
 /** One request to one target. No redirect is ever followed here. */
@@ -43,28 +44,6 @@ export interface OutboundResponse {
   readonly body: Uint8Array;
   /** The address at the other end, for the log; null where the runtime does not know it. */
   readonly address: string | null;
-}
-
-/**
- * Why there was no answer.
- * - `blocked`: the address guard refused every address.
- * - `dns`: the name did not resolve.
- * - `connect`: refused, unreachable, or no connection in time.
- * - `tls`: the handshake or the certificate.
- * - `reset`: the connection broke after it stood.
- * - `timeout`: the deadline of the request passed.
- * - `too-large`: more bytes than the cap.
- * - `protocol`: not HTTP, or anything else that is no answer.
- */
-export type OutboundFailure = "blocked" | "dns" | "connect" | "tls" | "reset" | "timeout" | "too-large" | "protocol";
-
-/** The only error of this layer. Its message names host and port, never the path. */
-export class OutboundError extends Error {
-  override name = "OutboundError";
-
-  constructor(readonly failure: OutboundFailure, message: string, options?: ErrorOptions) {
-    super(message, options);
-  }
 }
 
 /** Resolves a host name to its addresses, in the order to try them. Rejects when there is none. */
@@ -292,10 +271,6 @@ function noAnswerInTime({ host, port }: OutboundRequest): OutboundError {
   return new OutboundError("timeout", `No answer from ${host}:${port} in time`);
 }
 
-class GuardRefusal extends Error {
-  readonly code = "EBLOCKED";
-}
-
 // Not a resolver of our own: hosts files and the container's search domains must count.
 async function resolveHostBySystem(hostname: string): Promise<string[]> {
   const found = await dns.lookup(hostname, { all: true, order: "verbatim" });
@@ -308,44 +283,4 @@ function bareHost(url: URL): string {
 
 function contentLength(body: Uint8Array | undefined): Record<string, string> {
   return body === undefined ? {} : { "content-length": String(body.length) };
-}
-
-const DNS_CODES = new Set(["ENOTFOUND", "EAI_AGAIN", "EAI_FAIL", "EAI_NODATA", "ENODATA", "ESERVFAIL"]);
-const CONNECT_CODES = new Set([
-  "ECONNREFUSED",
-  "EHOSTUNREACH",
-  "ENETUNREACH",
-  "EHOSTDOWN",
-  "ENETDOWN",
-  "ETIMEDOUT",
-  "EADDRNOTAVAIL",
-  "EACCES",
-  "EPERM",
-  "EINVAL",
-  "ERR_PROXY_TUNNEL",
-]);
-// A certificate's names stand in them too, and may be any number.
-const MAX_CAUSE_CHARACTERS = 300;
-// A proxy's URL stands in the runtime's error texts as it was given, password included.
-const URL_CREDENTIALS = /\/\/[^/\s]*@/g;
-const RESET_CODES = new Set(["ECONNRESET", "EPIPE", "ECONNABORTED", "ERR_STREAM_PREMATURE_CLOSE"]);
-
-function classify(error: unknown, where: string): OutboundError {
-  const first = error instanceof AggregateError && error.errors.length > 0 ? error.errors[0] : error;
-  const code = codeOf(first);
-  const text = (first instanceof Error ? first.message : String(first)).replaceAll(URL_CREDENTIALS, "//")
-    .slice(0, MAX_CAUSE_CHARACTERS);
-  const because = (failure: OutboundFailure, what: string) =>
-    new OutboundError(failure, `${what} ${where}: ${text || code}`, { cause: error });
-
-  if (code === "EBLOCKED") return new OutboundError("blocked", text, { cause: error });
-  if (DNS_CODES.has(code)) return because("dns", "Cannot resolve");
-  if (CONNECT_CODES.has(code)) return because("connect", "Cannot connect to");
-  if (RESET_CODES.has(code)) return because("reset", "Connection broke to");
-  if (/CERT|TLS|SSL|SELF_SIGNED|UNABLE_TO|ALTNAME/.test(code)) return because("tls", "TLS failed with");
-  return because("protocol", "No HTTP answer from");
-}
-
-function codeOf(error: unknown): string {
-  return error instanceof Error && "code" in error && typeof error.code === "string" ? error.code : "";
 }

@@ -1,7 +1,7 @@
 // What a token request is answered: the grant, or each of the contract's refusals, word for word.
 
 import assert from "node:assert/strict";
-import { OutboundError } from "../../lib/net/client.ts";
+import { OutboundError } from "../../lib/net/outbound_error.ts";
 import { hashedIdentity, roomAlias } from "../../lib/livekit/identity.ts";
 import { answerWell, isTwirp, respond, userinfo } from "./fake_outbound.ts";
 import { assertError, createFront, HASHED_BODY, LEGACY_BODY, LIVEKIT_URL, post } from "./front.ts";

@@ -3,7 +3,8 @@
 import assert from "node:assert/strict";
 import { ClientDiscovery } from "../../lib/matrix/client_discovery.ts";
 import { parseServerName, type ServerName } from "../../lib/matrix/server_name.ts";
-import { OutboundError, type OutboundRequest, type OutboundResponse } from "../../lib/net/client.ts";
+import type { OutboundRequest, OutboundResponse } from "../../lib/net/client.ts";
+import { OutboundError } from "../../lib/net/outbound_error.ts";
 import { FakeOutbound, respond } from "../http/fake_outbound.ts";
 import { ManualClock } from "../manual_clock.ts";
 

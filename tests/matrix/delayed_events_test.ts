@@ -5,7 +5,8 @@ import fc from "fast-check";
 import type { ActionOutcome } from "../../lib/leave/events.ts";
 import { DelayedEvents } from "../../lib/matrix/delayed_events.ts";
 import type { ServerName } from "../../lib/matrix/server_name.ts";
-import { OutboundError, type OutboundResponse } from "../../lib/net/client.ts";
+import type { OutboundResponse } from "../../lib/net/client.ts";
+import { OutboundError } from "../../lib/net/outbound_error.ts";
 import { FakeOutbound, respond } from "../http/fake_outbound.ts";
 
 const HOMESERVER = "example.com" as ServerName;

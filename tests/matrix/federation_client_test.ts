@@ -4,12 +4,8 @@ import assert from "node:assert/strict";
 import { FederationClient, type FederationOutcome } from "../../lib/matrix/federation_client.ts";
 import type { Target } from "../../lib/matrix/server_discovery.ts";
 import { parseServerName } from "../../lib/matrix/server_name.ts";
-import {
-  OutboundError,
-  type OutboundFailure,
-  type OutboundRequest,
-  type OutboundResponse,
-} from "../../lib/net/client.ts";
+import type { OutboundRequest, OutboundResponse } from "../../lib/net/client.ts";
+import { OutboundError, type OutboundFailure } from "../../lib/net/outbound_error.ts";
 import { FakeOutbound, respond } from "../http/fake_outbound.ts";
 import { ManualClock } from "../manual_clock.ts";
 

@@ -4,7 +4,7 @@ import assert from "node:assert/strict";
 import https from "node:https";
 import type { Socket } from "node:net";
 import { CertificateAuthority, type ServerCertificate } from "../../demo/certificates.ts";
-import { OutboundError, type OutboundFailure } from "../../lib/net/client.ts";
+import { OutboundError, type OutboundFailure } from "../../lib/net/outbound_error.ts";
 import {
   authority,
   LoopbackServer,

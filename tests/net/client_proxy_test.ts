@@ -1,7 +1,7 @@
 // Outbound proxies: who goes through one, what the guard still judges, and that a proxy's password stays unseen.
 
 import assert from "node:assert/strict";
-import { OutboundError } from "../../lib/net/client.ts";
+import { OutboundError } from "../../lib/net/outbound_error.ts";
 import {
   failureOf,
   openClient,

@@ -6,12 +6,8 @@ import https from "node:https";
 import net from "node:net";
 import { CertificateAuthority, type CertificateRequest } from "../../demo/certificates.ts";
 import { AddressGuard, type AddressGuardOptions } from "../../lib/net/address_guard.ts";
-import {
-  OutboundClient,
-  type OutboundClientOptions,
-  OutboundError,
-  type OutboundRequest,
-} from "../../lib/net/client.ts";
+import { OutboundClient, type OutboundClientOptions, type OutboundRequest } from "../../lib/net/client.ts";
+import { OutboundError } from "../../lib/net/outbound_error.ts";
 import { setTrust } from "../../lib/net/trust.ts";
 
 /** An authority that this test process trusts. */
