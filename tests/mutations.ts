@@ -2,6 +2,18 @@
 
 import fc from "fast-check";
 
+/** Texts that look like names of servers, users or hosts, and are taken for them where a parser is lax. */
+export const AWKWARD_NAMES = [
+  "example.com:0",
+  "[::1]",
+  "a/b",
+  "example.com:99999",
+  "@bob:example.com",
+  "127.0.0.1",
+  "%00",
+  "a@b",
+] as const;
+
 /** Bytes of a JSON text: one changed, some cut out, repeated, or put in; the rest cut off; or far too many. */
 export function byteMutation(): fc.Arbitrary<(bytes: Uint8Array) => Uint8Array> {
   const junk = fc.constantFrom(

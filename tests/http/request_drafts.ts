@@ -1,7 +1,7 @@
 // Requests for fuzzing: good ones, and good ones with one thing wrong with them.
 
 import fc from "fast-check";
-import { byteMutation } from "../mutations.ts";
+import { AWKWARD_NAMES, byteMutation } from "../mutations.ts";
 import { HASHED_BODY, LEGACY_BODY } from "./front.ts";
 
 /** A request to be, with the name of what is wrong with it. */
@@ -92,16 +92,7 @@ const FIELDS = [
 function fieldMutation(): fc.Arbitrary<Mutate> {
   const value = fc.oneof(
     fc.constantFrom(undefined, null, "", 0, -1, 1.5, true, [], {}, [null], "a".repeat(300), "\ud800", "\0", "..", "💩"),
-    fc.constantFrom(
-      "example.com:0",
-      "[::1]",
-      "a/b",
-      "example.com:99999",
-      "@bob:example.com",
-      "127.0.0.1",
-      "%00",
-      "a@b",
-    ),
+    fc.constantFrom(...AWKWARD_NAMES),
     fc.jsonValue(),
     fc.string({ unit: "binary", maxLength: 260 }),
   );
