@@ -3,6 +3,7 @@
 
 import * as v from "valibot";
 import { v8Flags } from "../tasks/compile.ts";
+import { freePort } from "../tests/integration/service_process.ts";
 
 /** Where the fakes listen. */
 const Fakes = v.object({
@@ -173,14 +174,6 @@ export async function firstLine(stream: ReadableStream<Uint8Array>): Promise<str
   }
   reader.releaseLock();
   return text.slice(0, text.indexOf("\n"));
-}
-
-/** A TCP port on which nobody listens at the moment. */
-export function freePort(): number {
-  const listener = Deno.listen({ hostname: "127.0.0.1", port: 0 });
-  const { port } = listener.addr;
-  listener.close();
-  return port;
 }
 
 async function untilHealthy(url: string): Promise<void> {

@@ -1,6 +1,7 @@
 // The service of a soak, with the memory limits of the released executable, seen from outside: its memory and its
 // sockets.
 
+import { freePort } from "../tests/integration/service_process.ts";
 import { setTimeout as sleep } from "node:timers/promises";
 import { v8Flags } from "../tasks/compile.ts";
 import type { Chaos } from "../tests/integration/chaos.ts";
@@ -83,9 +84,4 @@ export class Soaked implements AsyncDisposable {
     await this.#child.status;
     await Deno.remove(this.#folder, { recursive: true });
   }
-}
-
-function freePort(): number {
-  using listener = Deno.listen({ hostname: "127.0.0.1", port: 0 });
-  return listener.addr.port;
 }

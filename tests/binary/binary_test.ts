@@ -5,8 +5,8 @@ import assert from "node:assert/strict";
 import manifest from "../../deno.json" with { type: "json" };
 import { freePort } from "../e2e/stack/loopback.ts";
 import { BackgroundProcess } from "../e2e/stack/process.ts";
-import { startRedis } from "../e2e/stack/redis.ts";
 import { childrenOf, writableFiles } from "../integration/process_view.ts";
+import { RedisServer } from "../redis/server.ts";
 import { startBackend } from "./backend.ts";
 import { Container, CONTAINER_UID } from "./container.ts";
 import { compileInto, type Executable, provideExecutable } from "./executable.ts";
@@ -153,7 +153,7 @@ Deno.test("the executable runs in a container: process 1, any user, nothing writ
 for (const store of ["Redis", "a state directory"] as const) {
   Deno.test(`the executable takes charge of a leave event, keeps it in ${store}, and knows it after a kill`, async () => {
     await using backend = await startBackend();
-    await using redis = store === "Redis" ? await startRedis() : null;
+    await using redis = store === "Redis" ? await RedisServer.start() : null;
     const stateDir = await Deno.makeTempDir({ dir: directory });
     const kept = redis === null ? { LIVEKIT_STATE_DIR: stateDir } : { LIVEKIT_REDIS_URL: redis.url };
     const bind = `127.0.0.1:${await freePort()}`;

@@ -4,10 +4,10 @@
 import assert from "node:assert/strict";
 import { setTimeout as sleep } from "node:timers/promises";
 import { attend, leave, OVER_TWO_RESTARTS_MS, PROMPTLY_MS, seatOf, SHORT_DELAY_MS, type Story } from "./leave_scene.ts";
+import { RedisServer } from "../redis/server.ts";
 import { joinRoom } from "./stack/client.ts";
 import { joinFromProcess } from "./stack/client_process.ts";
 import { startLiveKit } from "./stack/livekit.ts";
-import { startRedis } from "./stack/redis.ts";
 import { grantFor } from "./stack/requests.ts";
 import { freeBind } from "./stack/service.ts";
 
@@ -86,7 +86,7 @@ const replicaKilled: Story = {
   name: "any replica hears of a leave for the one that looks after the call, and another one goes on when that dies",
   async tell(scene, parts) {
     const { variables, binds, alice } = scene;
-    const redis = parts.use(await startRedis());
+    const redis = parts.use(await RedisServer.start());
     const shared = { ...variables, LIVEKIT_REDIS_URL: redis.url };
     const heir = await parts.service({ ...shared, LIVEKIT_JWT_BIND: binds.replica });
     const owner = await parts.service(shared); // hears of no webhook itself

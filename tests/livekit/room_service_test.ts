@@ -1,5 +1,6 @@
 // CreateRoom as the SFU sees it, over real HTTP on loopback, and what each way to fail is called.
 
+import { freePort } from "../integration/service_process.ts";
 import assert from "node:assert/strict";
 import { CreateRoomRequest, Room } from "@livekit/protocol";
 import { TokenVerifier } from "livekit-server-sdk";
@@ -232,9 +233,4 @@ async function failed(promise: Promise<unknown>): Promise<SfuError> {
   const error = await promise.then(() => null, (error: unknown) => error);
   assert.ok(error instanceof SfuError, `expected an SfuError, got ${error}`);
   return error;
-}
-
-function freePort(): number {
-  using listener = Deno.listen({ hostname: "127.0.0.1", port: 0 });
-  return listener.addr.port;
 }

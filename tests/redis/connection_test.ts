@@ -3,7 +3,7 @@
 
 import assert from "node:assert/strict";
 import { CertificateAuthority } from "../../demo/certificates.ts";
-import { ServiceProcess, type Variables } from "../integration/service_process.ts";
+import { freePort, ServiceProcess, type Variables } from "../integration/service_process.ts";
 import { requestGrant, Surroundings, TemporaryDirectory } from "../integration/surroundings.ts";
 import { RedisServer } from "./server.ts";
 
@@ -25,7 +25,7 @@ async function onStage(test: (stage: Stage) => Promise<void>): Promise<void> {
   await Deno.writeTextFile(caFile, authority.certificate);
   await Deno.writeTextFile(`${files.path}/cert.pem`, certificate);
   await Deno.writeTextFile(`${files.path}/key.pem`, privateKey);
-  const tlsPort = RedisServer.freePort();
+  const tlsPort = freePort();
   await using server = await RedisServer.start([
     ...["--requirepass", PASSWORD, "--tls-port", String(tlsPort), "--tls-auth-clients", "no"],
     ...["--tls-cert-file", `${files.path}/cert.pem`, "--tls-key-file", `${files.path}/key.pem`],

@@ -1,6 +1,7 @@
 // A real Redis on loopback, one per test: started, frozen, killed and started again, by its process alone.
 
 import { setTimeout as sleepFor } from "node:timers/promises";
+import { freePort } from "../integration/service_process.ts";
 
 const START_TIMEOUT_MS = 10_000;
 
@@ -24,7 +25,7 @@ export class RedisServer implements AsyncDisposable {
    */
   static async start(config: readonly string[] = []): Promise<RedisServer> {
     const directory = await Deno.makeTempDir();
-    const port = RedisServer.freePort();
+    const port = freePort();
     const server = new RedisServer(port, directory, [
       ...["--port", String(port), "--bind", "127.0.0.1", "--unixsocket", `${directory}/socket`, "--save", ""],
       ...["--dir", directory, "--daemonize", "no", "--loglevel", "warning", ...config],
@@ -36,7 +37,7 @@ export class RedisServer implements AsyncDisposable {
   /** Starts a Sentinel that watches a master, by a configuration of its own: it writes into it. */
   static async startSentinel(master: RedisServer, name: string): Promise<RedisServer> {
     const directory = await Deno.makeTempDir();
-    const port = RedisServer.freePort();
+    const port = freePort();
     const config = [
       ...[`port ${port}`, "bind 127.0.0.1", `dir ${directory}`, "sentinel resolve-hostnames no"],
       `sentinel monitor ${name} 127.0.0.1 ${master.port} 1`,
@@ -47,12 +48,6 @@ export class RedisServer implements AsyncDisposable {
     const server = new RedisServer(port, directory, [`${directory}/sentinel.conf`, "--sentinel"]);
     await server.run();
     return server;
-  }
-
-  /** A port that nothing listens on. */
-  static freePort(): number {
-    using listener = Deno.listen({ hostname: "127.0.0.1", port: 0 });
-    return listener.addr.port;
   }
 
   get url(): string {
