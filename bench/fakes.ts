@@ -2,10 +2,10 @@
 // an SFU. Tokens need no minting: `user-7` is the token of user-7. Prints where it listens as one line of JSON, and
 // obeys `GET /control?delay_ms=50`, which answers with what was counted.
 
-import { CertificateAuthority } from "../demo/certificates.ts";
-import { jsonAnswer } from "../demo/answer.ts";
-import { LoopbackServer } from "../demo/loopback_server.ts";
-import { DevelopmentSfu } from "../demo/sfu.ts";
+import { CertificateAuthority } from "../testing/certificates.ts";
+import { jsonAnswer } from "../testing/answer.ts";
+import { LoopbackServer } from "../testing/loopback_server.ts";
+import { DevelopmentSfu } from "../testing/fake_sfu.ts";
 
 const ca = await CertificateAuthority.create();
 const certificate = await ca.issue({ dnsNames: ["localhost"], addresses: ["127.0.0.1"] });

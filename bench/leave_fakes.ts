@@ -5,8 +5,8 @@
 
 import { ListParticipantsRequest, ListParticipantsResponse, ParticipantInfo, Room } from "@livekit/protocol";
 import { ParticipantInfo_State, RoomParticipantIdentity } from "@livekit/protocol";
-import { CertificateAuthority } from "../demo/certificates.ts";
-import { DEVELOPMENT_API_SECRET } from "../demo/sfu.ts";
+import { CertificateAuthority } from "../testing/certificates.ts";
+import { DEVELOPMENT_API_SECRET } from "../testing/fake_sfu.ts";
 import { personOf } from "./leave_people.ts";
 
 const JSON_TYPE = { headers: { "content-type": "application/json" } };

@@ -1,7 +1,7 @@
 // The people of the benchmark of delegated leaves: person number n is always the same user of the same homeserver, in the
 // same room, with the same leave event. Service, fakes and stores are all told of them by number.
 
-import type { StoredJob } from "../lib/leave/store.ts";
+import type { StoredJob } from "../lib/leave/store/store.ts";
 import { hashedIdentity, type Identity, legacyIdentity, type RoomAlias, roomAlias } from "../lib/livekit/identity.ts";
 import { parseServerName, type ServerName } from "../lib/matrix/server_name.ts";
 

@@ -1,11 +1,11 @@
 // The rig of the benchmark of delegated leaves: fakes that stay, and services that come and go, each with a store; CPU and
 // memory read from outside, the live heap by V8's inspector.
 
-import { freePort } from "../tests/integration/service_process.ts";
+import { freePort } from "../testing/service_process.ts";
 import { createHash, createHmac } from "node:crypto";
 import { setTimeout as sleep } from "node:timers/promises";
 import * as v from "valibot";
-import { RedisServer } from "../tests/redis/server.ts";
+import { RedisServer } from "../testing/redis_server.ts";
 import { liveHeapBytes } from "./leave_heap.ts";
 import { homeserverNames } from "./leave_people.ts";
 import { firstLine, LOAD_CORE, pinned, ROOT, SERVICE_CORE, V8_FLAGS } from "./rig.ts";

@@ -1,10 +1,10 @@
 // Fills a store with the jobs of connected people, by the store's own code, as a service before this one would have.
 
-import { RedisConnection } from "../lib/leave/redis_connection.ts";
-import { RedisStore } from "../lib/leave/redis_store.ts";
-import { SqliteStore } from "../lib/leave/sqlite_store.ts";
-import type { LeaveStore } from "../lib/leave/store.ts";
-import { parseRedisUrl } from "../lib/redis_url.ts";
+import { RedisConnection } from "../lib/leave/store/redis/connection.ts";
+import { RedisStore } from "../lib/leave/store/redis/store.ts";
+import { SqliteStore } from "../lib/leave/store/sqlite/store.ts";
+import type { LeaveStore } from "../lib/leave/store/store.ts";
+import { parseRedisUrl } from "../lib/redis/url.ts";
 import { Secret } from "../lib/secret.ts";
 import { productionDeps } from "../lib/service.ts";
 import { connectedJob } from "./leave_people.ts";

@@ -3,7 +3,7 @@
 
 import * as v from "valibot";
 import { v8Flags } from "../tasks/compile.ts";
-import { freePort } from "../tests/integration/service_process.ts";
+import { freePort } from "../testing/service_process.ts";
 
 /** Where the fakes listen. */
 const Fakes = v.object({

@@ -5,8 +5,8 @@
 
 import { parseArgs } from "node:util";
 import { setTimeout as sleep } from "node:timers/promises";
-import { Homeservers } from "../tests/faults/homeserver.ts";
-import { Chaos } from "../tests/integration/chaos.ts";
+import { Homeservers } from "../testing/oracle_homeserver.ts";
+import { Chaos } from "../testing/chaos.ts";
 import { Soaked } from "./soak_service.ts";
 import { SoakTraffic } from "./soak_traffic.ts";
 

@@ -1,10 +1,10 @@
 // The service of a soak, with the memory limits of the released executable, seen from outside: its memory and its
 // sockets.
 
-import { freePort } from "../tests/integration/service_process.ts";
+import { freePort } from "../testing/service_process.ts";
 import { setTimeout as sleep } from "node:timers/promises";
 import { v8Flags } from "../tasks/compile.ts";
-import type { Chaos } from "../tests/integration/chaos.ts";
+import type { Chaos } from "../testing/chaos.ts";
 
 const ROOT = new URL("..", import.meta.url).pathname;
 const START_TRIES = 2000;

@@ -3,8 +3,8 @@
 // that nobody signed.
 
 import { setTimeout as sleep } from "node:timers/promises";
-import type { Homeservers } from "../tests/faults/homeserver.ts";
-import type { Chaos } from "../tests/integration/chaos.ts";
+import type { Homeservers } from "../testing/oracle_homeserver.ts";
+import type { Chaos } from "../testing/chaos.ts";
 
 const ORDINARY_WORKERS = 6;
 const BROKEN_WORKERS = 12;

@@ -2,7 +2,7 @@
 
 import * as v from "valibot";
 import { BodyReader } from "../lib/http/body.ts";
-import { MatrixError } from "../lib/http/matrix_error.ts";
+import { MatrixError } from "../lib/matrix_error.ts";
 import { homeserverOf, play, type Scene, userOf } from "./scene.ts";
 import { type Role, ROLES } from "./scene_steps.ts";
 import type { Stage } from "./stage.ts";

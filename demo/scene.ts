@@ -3,7 +3,7 @@
 import * as v from "valibot";
 import { LEGACY_SLOT, roomAlias } from "../lib/livekit/identity.ts";
 import { type Grant, grantFacts, readGrant } from "./grant.ts";
-import type { DevelopmentHomeserver, OpenIdToken } from "./homeserver.ts";
+import type { DevelopmentHomeserver, OpenIdToken } from "../testing/fake_homeserver.ts";
 import {
   type JoinOutcome,
   type Role,
@@ -14,7 +14,7 @@ import {
   type Verdict,
   verdictOf,
 } from "./scene_steps.ts";
-import { type DevelopmentSfu, JoinRefused } from "./sfu.ts";
+import { type DevelopmentSfu, JoinRefused } from "../testing/fake_sfu.ts";
 import type { Stage } from "./stage.ts";
 
 /** What an exchange came to. */

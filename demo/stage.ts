@@ -1,13 +1,13 @@
 // The stage of the demo: two homeservers, an SFU stand-in and the real service, all on loopback, wired as an operator
 // would wire them.
 
-import { parseConfig } from "../lib/config.ts";
+import { parseConfig } from "../lib/config/config.ts";
 import { setTrust } from "../lib/net/trust.ts";
-import { openLog } from "../lib/ops/log.ts";
+import { openLog } from "../lib/log/log.ts";
 import { productionDeps, type Service, startService } from "../lib/service.ts";
-import { CertificateAuthority } from "./certificates.ts";
-import { DevelopmentHomeserver } from "./homeserver.ts";
-import { DevelopmentSfu } from "./sfu.ts";
+import { CertificateAuthority } from "../testing/certificates.ts";
+import { DevelopmentHomeserver } from "../testing/fake_homeserver.ts";
+import { DevelopmentSfu } from "../testing/fake_sfu.ts";
 
 /** An SFU that stands elsewhere, in place of the stand-in. */
 export interface RealSfu {

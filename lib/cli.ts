@@ -3,13 +3,13 @@
 
 import http from "node:http";
 import manifest from "../deno.json" with { type: "json" };
-import { ANY_ADDRESS, type Bind, formatBind, parseBind } from "./bind.ts";
-import { type Config, ConfigError, describeConfig, parseConfig, type ParsedConfig } from "./config.ts";
-import { rotateKeys } from "./key_rotation.ts";
+import { ANY_ADDRESS, type Bind, formatBind, parseBind } from "./config/bind.ts";
+import { type Config, ConfigError, describeConfig, parseConfig, type ParsedConfig } from "./config/config.ts";
+import { rotateKeys } from "./config/key_rotation.ts";
 import { setTrust } from "./net/trust.ts";
-import { closeLog, createStderrWriter, type Log, type LogWriter, openLog } from "./ops/log.ts";
-import { withIdForm } from "./ops/log_ids.ts";
-import { readFileFacts, warnAboutReadableSecrets } from "./secret_files.ts";
+import { closeLog, createStderrWriter, type Log, type LogWriter, openLog } from "./log/log.ts";
+import { withIdForm } from "./log/pseudonyms.ts";
+import { readFileFacts, warnAboutReadableSecrets } from "./config/secret_files.ts";
 import { productionDeps, type Service, startService } from "./service.ts";
 
 const NAME = "lk-jwt-service";

@@ -1,14 +1,14 @@
 // The job: a Matrix OpenID token in, a LiveKit grant out, in the order in which the README explains it.
 
 import type { Delegations, Refusal } from "./leave/delegations.ts";
-import { unauthorised } from "./http/matrix_error.ts";
-import { assertIdentityFits, type DelegationRequest, type Member, type TokenRequest } from "./http/requests.ts";
+import { unauthorised } from "./matrix_error.ts";
+import { assertIdentityFits, type DelegationRequest, type Member, type TokenRequest } from "./http/request_bodies.ts";
 import type { AccessTokenSigner, VideoGrant } from "./livekit/access_token.ts";
 import { hashedIdentity, type Identity, legacyIdentity, type RoomAlias, roomAlias } from "./livekit/identity.ts";
 import type { Rooms } from "./livekit/rooms.ts";
 import type { OpenIdVerifier } from "./matrix/openid.ts";
 import type { UserId } from "./matrix/server_name.ts";
-import type { Log } from "./ops/log.ts";
+import type { Log } from "./log/log.ts";
 
 /** What the client takes to the SFU. */
 export interface Grant {

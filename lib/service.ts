@@ -1,29 +1,29 @@
 // Builds one service out of its parts, listens, and drains. The only place where production parts are chosen.
 
 import { setTimeout as sleepFor } from "node:timers/promises";
-import { Capacity, type CapacityLimits, DEFAULT_LIMITS } from "./capacity.ts";
-import type { Config } from "./config.ts";
+import { Capacity, type CapacityLimits, DEFAULT_LIMITS } from "./admission/concurrency.ts";
+import type { Config } from "./config/config.ts";
 import { createApp } from "./http/app.ts";
-import type { RateLimit } from "./http/rate_limit.ts";
+import type { RateLimit } from "./admission/rate_limit.ts";
 import { Delegations } from "./leave/delegations.ts";
-import { Inbox } from "./leave/inbox.ts";
+import { Inbox } from "./livekit/webhook_queue.ts";
 import { LeaveManager } from "./leave/manager.ts";
-import { chooseStore } from "./leave/open_store.ts";
+import { chooseStore } from "./leave/store/choose.ts";
 import { AccessTokenSigner } from "./livekit/access_token.ts";
 import { RoomService } from "./livekit/room_service.ts";
 import { Rooms } from "./livekit/rooms.ts";
-import { Webhooks } from "./livekit/webhook.ts";
+import { Webhooks } from "./livekit/webhook_receiver.ts";
 import { ClientDiscovery } from "./matrix/client_discovery.ts";
 import { DelayedEvents } from "./matrix/delayed_events.ts";
 import { FederationClient } from "./matrix/federation_client.ts";
-import { HomeserverLists } from "./matrix/homeserver_lists.ts";
+import { HomeserverLists } from "./admission/homeserver_policy.ts";
 import { OpenIdVerifier } from "./matrix/openid.ts";
 import { ServerDiscovery } from "./matrix/server_discovery.ts";
-import { Listener } from "./listen.ts";
+import { Listener } from "./http/listener.ts";
 import { AddressGuard } from "./net/address_guard.ts";
 import { type Connectors, type HostResolver, OutboundClient } from "./net/client.ts";
 import { resolveSrv, type SrvResolver } from "./net/srv.ts";
-import type { Log } from "./ops/log.ts";
+import type { Log } from "./log/log.ts";
 
 /** What touches the world. Tests replace some of it; {@link productionDeps} is the rest. */
 export interface ServiceDeps {
@@ -180,8 +180,8 @@ async function openRateLimit(
   { monotonicNow, log }: ServiceDeps,
 ): Promise<RateLimit | null> {
   if (rateLimit === null) return null;
-  const { createRateLimit } = await import("./http/rate_limit.ts");
+  const { createRateLimit } = await import("./admission/rate_limit.ts");
   if (target === null) return createRateLimit({ ...rateLimit, redis: null, monotonicNow, log });
-  const { connectToRedis } = await import("./redis_client.ts");
+  const { connectToRedis } = await import("./redis/client.ts");
   return createRateLimit({ ...rateLimit, redis: connectToRedis(target), monotonicNow, log });
 }

@@ -1,7 +1,7 @@
-// Writes the table of environment variables into the README, from lib/variables.ts; with --check it only tells whether
+// Writes the table of environment variables into the README, from lib/config/variables.ts; with --check it only tells whether
 // the README is up to date.
 
-import { VARIABLES } from "../lib/variables.ts";
+import { VARIABLES } from "../lib/config/variables.ts";
 
 const README = new URL("../README.md", import.meta.url);
 const BEGIN = "<!-- variables: written by `deno task variables` -->";
@@ -20,7 +20,7 @@ const updated = `${readme.slice(0, begin + BEGIN.length)}\n\n${table}\n\n${readm
 
 if (!Deno.args.includes("--check")) Deno.writeTextFileSync(README, updated);
 else if (unpadded(updated) !== unpadded(readme)) {
-  console.error("README.md: the table of variables is not that of lib/variables.ts; run `deno task variables`");
+  console.error("README.md: the table of variables is not that of lib/config/variables.ts; run `deno task variables`");
   Deno.exit(1);
 }
 

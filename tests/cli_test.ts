@@ -2,7 +2,7 @@
 
 import assert from "node:assert/strict";
 import manifest from "../deno.json" with { type: "json" };
-import { ServiceProcess } from "./integration/service_process.ts";
+import { ServiceProcess } from "../testing/service_process.ts";
 
 async function run(...args: string[]): Promise<[code: number, output: string]> {
   await using command = ServiceProcess.spawn({}, { args });

@@ -3,15 +3,15 @@
 import assert from "node:assert/strict";
 import { mock } from "node:test";
 import { exchange, type ExchangeDeps } from "../lib/exchange.ts";
-import { MatrixError, unauthorised } from "../lib/http/matrix_error.ts";
-import type { TokenRequest } from "../lib/http/requests.ts";
+import { MatrixError, unauthorised } from "../lib/matrix_error.ts";
+import type { TokenRequest } from "../lib/http/request_bodies.ts";
 import { AccessTokenSigner } from "../lib/livekit/access_token.ts";
 import { roomAlias } from "../lib/livekit/identity.ts";
 import { Rooms } from "../lib/livekit/rooms.ts";
 import { OpenIdVerifier } from "../lib/matrix/openid.ts";
 import { parseUserId, type UserId } from "../lib/matrix/server_name.ts";
 import { Secret } from "../lib/secret.ts";
-import { RecordingLog } from "./http/recording_log.ts";
+import { RecordingLog } from "../testing/recording_log.ts";
 
 const ROOM = roomAlias("!room:example.com", "m.call#ROOM");
 const UNHURRIED = new AbortController().signal;

@@ -4,16 +4,16 @@
 import assert from "node:assert/strict";
 import fc from "fast-check";
 import { exchange } from "../lib/exchange.ts";
-import { MatrixError, unauthorised } from "../lib/http/matrix_error.ts";
+import { MatrixError, unauthorised } from "../lib/matrix_error.ts";
 import { AccessTokenSigner } from "../lib/livekit/access_token.ts";
 import { FederationClient } from "../lib/matrix/federation_client.ts";
 import { OpenIdVerifier } from "../lib/matrix/openid.ts";
 import { parseServerName, parseUserId, type ServerName, serverOf } from "../lib/matrix/server_name.ts";
 import { Secret } from "../lib/secret.ts";
-import { FakeOutbound, respond, userinfo } from "./http/fake_outbound.ts";
-import { RecordingLog } from "./http/recording_log.ts";
-import { ManualClock } from "./manual_clock.ts";
-import { holdsOnlyFor, singleEdit } from "./refutable.ts";
+import { FakeOutbound, respond, userinfo } from "../testing/fake_outbound.ts";
+import { RecordingLog } from "../testing/recording_log.ts";
+import { ManualClock } from "../testing/manual_clock.ts";
+import { holdsOnlyFor, singleEdit } from "../testing/refutable.ts";
 
 type Verifier = Pick<OpenIdVerifier, "verify">;
 /** Makes a verifier that asks `ask`: the `sub` that a server gives for a token, null for none. */

@@ -1,10 +1,10 @@
 // What the README tells people to type works as printed. Its proxy examples are run in tests/deploy.
 
 import assert from "node:assert/strict";
-import { parseConfig } from "../lib/config.ts";
-import { parseKeyFile } from "../lib/config_keys.ts";
-import { VARIABLES } from "../lib/variables.ts";
-import { assignments, codeBlocks } from "./readme.ts";
+import { parseConfig } from "../lib/config/config.ts";
+import { parseKeyFile } from "../lib/config/api_keys.ts";
+import { VARIABLES } from "../lib/config/variables.ts";
+import { assignments, codeBlocks } from "../testing/readme.ts";
 
 const ROOT = new URL("..", import.meta.url).pathname;
 const LEAST = { LIVEKIT_URL: "wss://sfu.example.com", LIVEKIT_KEY: "key", LIVEKIT_SECRET: "s".repeat(32) };

@@ -3,12 +3,12 @@
 import assert from "node:assert/strict";
 import net from "node:net";
 import tls from "node:tls";
-import { DevelopmentHomeserver, type OpenIdToken } from "../demo/homeserver.ts";
-import { CertificateAuthority } from "../demo/certificates.ts";
-import { DEFAULT_LIMITS } from "../lib/capacity.ts";
+import { DevelopmentHomeserver, type OpenIdToken } from "../testing/fake_homeserver.ts";
+import { CertificateAuthority } from "../testing/certificates.ts";
+import { DEFAULT_LIMITS } from "../lib/admission/concurrency.ts";
 import { productionDeps, startService } from "../lib/service.ts";
-import { configOf } from "./config_harness.ts";
-import { RecordingLog } from "./http/recording_log.ts";
+import { configOf } from "./config/config_harness.ts";
+import { RecordingLog } from "../testing/recording_log.ts";
 
 const MORE = 50;
 

@@ -1,17 +1,17 @@
 // The front: a route table, CORS on every answer, caps on every body, and the one place where errors become responses.
 // A pure function from Request to Response; it opens no socket.
 
-import type { Capacity } from "../capacity.ts";
-import { Deadlines } from "../deadline.ts";
+import type { Capacity } from "../admission/concurrency.ts";
+import { Deadlines } from "../async/deadline.ts";
 import { delegate, exchange, type ExchangeDeps } from "../exchange.ts";
-import type { HomeserverLists } from "../matrix/homeserver_lists.ts";
+import type { HomeserverLists } from "../admission/homeserver_policy.ts";
 import type { Network } from "../net/address_guard.ts";
-import type { Log } from "../ops/log.ts";
+import type { Log } from "../log/log.ts";
 import { BodyReader } from "./body.ts";
-import { type ClientAddress, clientAddress } from "./client_address.ts";
-import { MatrixError } from "./matrix_error.ts";
-import type { RateLimit } from "./rate_limit.ts";
-import { parseDelegationRequest, parseSfuRequest, parseTokenRequest, type TokenRequest } from "./requests.ts";
+import { type ClientAddress, clientAddress } from "../admission/client_address.ts";
+import { MatrixError } from "../matrix_error.ts";
+import type { RateLimit } from "../admission/rate_limit.ts";
+import { parseDelegationRequest, parseSfuRequest, parseTokenRequest, type TokenRequest } from "./request_bodies.ts";
 
 /** What is known of a request beside itself. */
 export interface RequestInfo {

@@ -1,8 +1,8 @@
 // Reads requests' bodies, each within a byte cap and a deadline, and only so many of those that come in pieces at once:
 // the server underneath bounds none of it.
 
-import { within } from "../deadline.ts";
-import { MatrixError } from "./matrix_error.ts";
+import { within } from "../async/deadline.ts";
+import { MatrixError } from "../matrix_error.ts";
 
 // What clients send has a few hundred bytes, and comes along with its head. While such a body is not complete it holds
 // hardly more than the connection does.

@@ -1,16 +1,16 @@
 // Who may hand a delayed leave event over: the checks between a request and the manager.
 
-import { withDeadline, within } from "../deadline.ts";
-import { MatrixError } from "../http/matrix_error.ts";
+import { withDeadline, within } from "../async/deadline.ts";
+import { MatrixError } from "../matrix_error.ts";
 import { type Identity, MAX_IDENTITY_BYTES, type RoomAlias } from "../livekit/identity.ts";
 import type { ClientDiscovery } from "../matrix/client_discovery.ts";
 import type { DelayedEvents } from "../matrix/delayed_events.ts";
 import { byteLength, serverOf, type UserId } from "../matrix/server_name.ts";
-import { FlightCache } from "../flight_cache.ts";
-import type { Log } from "../ops/log.ts";
-import { Rarely } from "../ops/rarely.ts";
-import type { Delegation } from "./job.ts";
-import { JobCaps, type JobCapsDeps } from "./job_caps.ts";
+import { FlightCache } from "../cache/loading_cache.ts";
+import type { Log } from "../log/log.ts";
+import { Rarely } from "../log/rarely.ts";
+import type { Delegation } from "./machine/job.ts";
+import { JobCaps, type JobCapsDeps } from "./job_limits.ts";
 import type { LeaveManager } from "./manager.ts";
 
 /** Where a request came in: the same refusal reads differently there, since clients act on it (contract of 0.6.0). */

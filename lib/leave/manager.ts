@@ -3,24 +3,24 @@
 
 import type { Identity, RoomAlias } from "../livekit/identity.ts";
 import type { RoomService } from "../livekit/room_service.ts";
-import type { SfuEvent } from "../livekit/webhook.ts";
+import type { SfuEvent } from "../livekit/webhook_receiver.ts";
 import type { ServerName } from "../matrix/server_name.ts";
-import { Rarely } from "../ops/rarely.ts";
-import { Calls, type CallsDeps } from "./calls.ts";
-import { type CallAnswers, EntryCall } from "./entry_call.ts";
-import { type Effect, type JobEvent, type Running, type Step } from "./events.ts";
-import { type Delegation, describeJob, type Job, type JobEnd, keyText, NO_FAILURES } from "./job.ts";
-import { type LookEvent, Looks } from "./looks.ts";
-import { adopt, begin, beginAfterLeave, replace, resume, step } from "./machine.ts";
-import { RecentLeaves } from "./recent_leaves.ts";
-import { type Entry, type LeaveCounts, Register } from "./register.ts";
-import { SHORT_WAIT_MS, wakeAt } from "./schedule.ts";
-import { isWorthStoring, type LeaveStore, type ParticipantEvent, shiftTimes, type StoredJob } from "./store.ts";
-import { isPastGivingUp } from "./stored_job.ts";
-import { type Listing, Sweep } from "./sweep.ts";
-import { Timers } from "./timers.ts";
+import { Rarely } from "../log/rarely.ts";
+import { Calls, type CallsDeps } from "./calls/calls.ts";
+import { type CallAnswers, EntryCall } from "./calls/entry_call.ts";
+import { type Effect, type JobEvent, type Running, type Step } from "./machine/events.ts";
+import { type Delegation, describeJob, type Job, type JobEnd, keyText, NO_FAILURES } from "./machine/job.ts";
+import { type LookEvent, Looks } from "./presence/checks.ts";
+import { adopt, begin, beginAfterLeave, replace, resume, step } from "./machine/machine.ts";
+import { RecentLeaves } from "./presence/recent_leaves.ts";
+import { type Entry, type LeaveCounts, Register } from "./job_index.ts";
+import { SHORT_WAIT_MS, wakeAt } from "./machine/schedule.ts";
+import { isWorthStoring, type LeaveStore, type ParticipantEvent, shiftTimes, type StoredJob } from "./store/store.ts";
+import { isPastGivingUp } from "./store/stored_job.ts";
+import { type Listing, Sweep } from "./presence/room_poll.ts";
+import { Timers } from "./wake_timers.ts";
 
-export type { LeaveCounts } from "./register.ts";
+export type { LeaveCounts } from "./job_index.ts";
 
 /** What the manager needs from outside. */
 export interface LeaveManagerDeps extends CallsDeps {

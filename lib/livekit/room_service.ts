@@ -11,7 +11,7 @@ import {
   RoomParticipantIdentity,
 } from "@livekit/protocol";
 import * as v from "valibot";
-import { basePathOf, dialOf } from "../net/dial.ts";
+import { basePathOf, dialOf } from "../net/endpoint.ts";
 import type { Outbound, OutboundResponse } from "../net/client.ts";
 import { OutboundError } from "../net/outbound_error.ts";
 import type { AccessTokenSigner, VideoGrant } from "./access_token.ts";

@@ -1,9 +1,9 @@
 // Is the room there? With `room.auto_create: false` at the SFU nobody can join a room that was not created for them.
 
-import { DeadlineError, withDeadline, within } from "../deadline.ts";
-import { FlightCache, type Loaded } from "../flight_cache.ts";
-import { MatrixError } from "../http/matrix_error.ts";
-import type { Log } from "../ops/log.ts";
+import { DeadlineError, withDeadline, within } from "../async/deadline.ts";
+import { FlightCache, type Loaded } from "../cache/loading_cache.ts";
+import { MatrixError } from "../matrix_error.ts";
+import type { Log } from "../log/log.ts";
 import type { RoomAlias } from "./identity.ts";
 import { type RoomService, type RoomState, SfuError } from "./room_service.ts";
 

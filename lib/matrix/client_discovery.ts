@@ -2,10 +2,10 @@
 // document names. Source: Matrix client-server API, "Server discovery".
 
 import * as v from "valibot";
-import { FlightCache, type Loaded } from "../flight_cache.ts";
+import { FlightCache, type Loaded } from "../cache/loading_cache.ts";
 import type { DialRule } from "../net/address_guard.ts";
 import type { Outbound } from "../net/client.ts";
-import { fetchDocument } from "./https_document.ts";
+import { fetchDocument } from "./well_known.ts";
 import { type ServerName, serverNameParts } from "./server_name.ts";
 
 /** Where a homeserver's client-server API is. */

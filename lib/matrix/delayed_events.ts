@@ -2,8 +2,8 @@
 // and tells the answers apart that look alike.
 
 import * as v from "valibot";
-import type { ActionOutcome } from "../leave/events.ts";
-import { basePathOf, dialOf } from "../net/dial.ts";
+import type { ActionOutcome } from "../leave/machine/events.ts";
+import { basePathOf, dialOf } from "../net/endpoint.ts";
 import type { Outbound, OutboundResponse } from "../net/client.ts";
 import { OutboundError } from "../net/outbound_error.ts";
 import type { ClientApi, ClientDiscovery } from "./client_discovery.ts";

@@ -5,7 +5,7 @@ import { isIP } from "node:net";
 import type { DialRule } from "../net/address_guard.ts";
 import type { Outbound, OutboundResponse } from "../net/client.ts";
 import { OutboundError } from "../net/outbound_error.ts";
-import { Outages } from "./outages.ts";
+import { Outages } from "./circuit_breaker.ts";
 import type { ServerDiscovery, Target } from "./server_discovery.ts";
 import type { ServerName } from "./server_name.ts";
 

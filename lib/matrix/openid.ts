@@ -3,11 +3,11 @@
 
 import { hash } from "node:crypto";
 import * as v from "valibot";
-import { DeadlineError, withDeadline, within } from "../deadline.ts";
-import { FlightCache } from "../flight_cache.ts";
-import { unauthorised } from "../http/matrix_error.ts";
-import type { Log } from "../ops/log.ts";
-import { Rarely } from "../ops/rarely.ts";
+import { DeadlineError, withDeadline, within } from "../async/deadline.ts";
+import { FlightCache } from "../cache/loading_cache.ts";
+import { unauthorised } from "../matrix_error.ts";
+import type { Log } from "../log/log.ts";
+import { Rarely } from "../log/rarely.ts";
 import type { Secret } from "../secret.ts";
 import type { FederationClient, FederationOutcome } from "./federation_client.ts";
 import { parseServerName, parseUserId, type ServerName, serverOf, type UserId } from "./server_name.ts";

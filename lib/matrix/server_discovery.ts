@@ -1,14 +1,14 @@
 // Server name resolution: from a Matrix server name to the targets that may speak for it, each with the address to
 // dial, the Host header and the certificate name. Source: Matrix server-server API, "Resolving server names".
 
-import { withDeadline } from "../deadline.ts";
-import { FlightCache } from "../flight_cache.ts";
+import { withDeadline } from "../async/deadline.ts";
+import { FlightCache } from "../cache/loading_cache.ts";
 import type { DialRule } from "../net/address_guard.ts";
 import type { Outbound } from "../net/client.ts";
-import { basePathOf, type Dial, dialOf } from "../net/dial.ts";
+import { basePathOf, type Dial, dialOf } from "../net/endpoint.ts";
 import { classifySrv, orderSrv, type SrvAnswer, type SrvResolver } from "../net/srv.ts";
 import { type ServerName, serverNameParts } from "./server_name.ts";
-import { fetchWellKnown, type WellKnown } from "./well_known.ts";
+import { fetchWellKnown, type WellKnown } from "./server_well_known.ts";
 
 /** One place where a server may be reached. */
 export interface Target extends Dial {

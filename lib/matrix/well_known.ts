@@ -1,94 +1,96 @@
-// `/.well-known/matrix/server`: where a server delegates its federation traffic, remembered as long as its headers
-// allow, and kept through a blip.
+// Fetches a JSON document by HTTPS with redirects followed by hand: each hop is https, is seen once, and passes the
+// address guard. Both well-known documents come this way.
 
-import * as v from "valibot";
-import type { Loaded } from "../flight_cache.ts";
+import { DeadlineError, withDeadline } from "../async/deadline.ts";
 import type { DialRule } from "../net/address_guard.ts";
-import type { Outbound, OutboundResponse } from "../net/client.ts";
-import { fetchDocument } from "./https_document.ts";
-import { parseServerName, type ServerName } from "./server_name.ts";
+import { dialOf } from "../net/endpoint.ts";
+import type { Outbound, OutboundRequest, OutboundResponse } from "../net/client.ts";
+import { OutboundError } from "../net/outbound_error.ts";
 
-/** What a host's well-known document says, and how that is known. */
-export interface WellKnown {
-  /** The name it delegates to; null when there is no valid document. */
-  readonly delegate: ServerName | null;
-  /** One line for the log: what was asked and what came back. */
-  readonly story: string;
-  /** When the valid document was fetched, in ms of the monotonic clock; null without one. */
-  readonly fetchedAt: number | null;
-}
+/** A document, or why there is none. `url` is where it ended, its query left out. */
+export type FetchedDocument =
+  | { readonly outcome: "document"; readonly url: string; readonly response: OutboundResponse; readonly json: unknown }
+  | { readonly outcome: "failed"; readonly url: string; readonly failure: string; readonly isTransient: boolean };
 
-// Well below the deadline of the exchange: when this host hangs, SRV and port 8448 still get their turn.
-const TIMEOUT_MS = 3500;
-
-const MINUTE_MS = 60_000;
-const HOUR_MS = 60 * MINUTE_MS;
-const DEFAULT_TTL_MS = 24 * HOUR_MS;
-const MIN_TTL_MS = 5 * MINUTE_MS;
-const MAX_TTL_MS = 48 * HOUR_MS;
-const ABSENT_TTL_MS = HOUR_MS;
-const TRANSIENT_TTL_MS = 30_000;
-
-const Document = v.object({ "m.server": v.string() });
-
-/** What a look-up needs from outside. */
-export interface WellKnownDeps {
-  readonly outbound: Outbound;
-  readonly now: () => number;
-  readonly monotonicNow: () => number;
-}
+const MAX_BODY_BYTES = 50 * 1024;
+const MAX_REDIRECTS = 5;
+const REDIRECTS = new Set([301, 302, 303, 307, 308]);
 
 /**
- * Fetches the document of a host.
+ * Fetches the document of a URL.
  *
- * Source: Matrix server-server API, "Resolving server names", step 3. Times to live: `Cache-Control: max-age`, else
- * `Expires`, 24 h by default, from 5 min to 48 h; a definitive failure 1 h, a transient one 30 s. A transient failure
- * keeps the stale document while that is under 48 h old.
+ * @param first An https URL as text; it may be no URL at all, since server names hold what no URL may.
+ * @param timeoutMs For all hops together; a host that hangs is a transient failure like any other.
  */
-export async function fetchWellKnown(
-  hostname: string,
+export async function fetchDocument(
+  first: string,
   rule: DialRule,
-  deps: WellKnownDeps,
-  stale: WellKnown | undefined,
-): Promise<Loaded<WellKnown>> {
-  const first = `https://${hostname}/.well-known/matrix/server`;
-  const fetched = await fetchDocument(first, rule, TIMEOUT_MS, deps.outbound);
-  if (fetched.outcome === "failed") {
-    const story = `${fetched.url}: ${fetched.failure}`;
-    if (!fetched.isTransient) return absent(story);
-    const kept = keepThroughBlip(stale, story, deps.monotonicNow());
-    return { value: kept ?? { delegate: null, story, fetchedAt: null }, ttlMs: TRANSIENT_TTL_MS };
+  timeoutMs: number,
+  outbound: Outbound,
+): Promise<FetchedDocument> {
+  // The grammar of server names lets through what no URL may hold, such as "example.123".
+  if (!URL.canParse(first)) return failed(first, "no valid host name");
+  try {
+    return await withDeadline(timeoutMs, (signal) => follow(first, rule, signal, outbound));
+  } catch (error) {
+    if (!(error instanceof DeadlineError)) throw error;
+    return failed(first, error.message, true);
   }
-  const { url, response, json } = fetched;
-  const document = v.safeParse(Document, json);
-  if (!document.success) return absent(`${url}: status 200, but no text "m.server"`);
-  const delegate = parseServerName(document.output["m.server"]);
-  if (delegate === null) return absent(`${url}: status 200, but "m.server" is no server name`);
+}
+
+async function follow(
+  first: string,
+  rule: DialRule,
+  signal: AbortSignal,
+  outbound: Outbound,
+): Promise<FetchedDocument> {
+  const seen = new Set<string>();
+  let url = new URL(first);
+  for (;;) {
+    seen.add(url.href);
+    // The query of a redirect target is somebody's data: it is followed, but not written down.
+    const shown = `${url.origin}${url.pathname}`;
+    let response: OutboundResponse;
+    try {
+      response = await outbound.send(getRequest(url, rule, signal));
+    } catch (error) {
+      if (!(error instanceof OutboundError)) throw error;
+      return failed(shown, error.message, error.failure !== "too-large");
+    }
+    if (!REDIRECTS.has(response.status)) return read(shown, response);
+
+    const location = response.headers.location ?? "";
+    if (!URL.canParse(location, url)) return failed(shown, `redirect ${response.status} without a valid Location`);
+    url = new URL(location, url);
+    if (url.protocol !== "https:") return failed(shown, `redirect to "${url.origin}", expected https`);
+    if (seen.has(url.href)) return failed(shown, "redirect loop");
+    if (seen.size > MAX_REDIRECTS) return failed(shown, `more than ${MAX_REDIRECTS} redirects`);
+  }
+}
+
+function read(url: string, response: OutboundResponse): FetchedDocument {
+  const { status } = response;
+  if (status !== 200) return failed(url, `status ${status}`, status >= 500 || status === 429 || status === 408);
+  try {
+    const json: unknown = JSON.parse(new TextDecoder("utf-8", { fatal: true }).decode(response.body));
+    return { outcome: "document", url, response, json };
+  } catch {
+    return failed(url, "status 200, but the body is not JSON");
+  }
+}
+
+function failed(url: string, failure: string, isTransient = false): FetchedDocument {
+  return { outcome: "failed", url, failure, isTransient };
+}
+
+function getRequest(url: URL, rule: DialRule, signal: AbortSignal): OutboundRequest {
   return {
-    value: { delegate, story: `${url}: delegates to ${delegate}`, fetchedAt: deps.monotonicNow() },
-    ttlMs: timeToLiveMs(response, deps.now()),
+    ...dialOf(url),
+    method: "GET",
+    path: `${url.pathname}${url.search}`,
+    rule,
+    headers: { accept: "application/json" },
+    maxResponseBytes: MAX_BODY_BYTES,
+    signal,
   };
-}
-
-/** How long a valid document may be served, in ms. Source: RFC 9111, bounds from the Matrix specification. */
-export function timeToLiveMs(response: Pick<OutboundResponse, "headers">, now: number): number {
-  const maxAge = /(?:^|[\s,])max-age\s*=\s*"?(\d{1,10})/i.exec(response.headers["cache-control"] ?? "");
-  const expires = response.headers.expires;
-  let ttlMs = DEFAULT_TTL_MS;
-  if (maxAge !== null) ttlMs = Number(maxAge[1]) * 1000;
-  else if (expires !== undefined) {
-    const at = Date.parse(expires);
-    // An unparsable date means "already expired" (RFC 9111, 5.3).
-    ttlMs = Number.isNaN(at) ? 0 : at - now;
-  }
-  return Math.min(Math.max(ttlMs, MIN_TTL_MS), MAX_TTL_MS);
-}
-
-function absent(story: string): Loaded<WellKnown> {
-  return { value: { delegate: null, story, fetchedAt: null }, ttlMs: ABSENT_TTL_MS };
-}
-
-function keepThroughBlip(stale: WellKnown | undefined, story: string, now: number): WellKnown | null {
-  if (stale?.delegate == null || stale.fetchedAt === null || now - stale.fetchedAt >= MAX_TTL_MS) return null;
-  return { ...stale, story: `${story}; kept: delegates to ${stale.delegate}` };
 }

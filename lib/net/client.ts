@@ -9,7 +9,7 @@ import { isIP, type LookupFunction, type Socket } from "node:net";
 import type { AddressGuard, DialRule } from "./address_guard.ts";
 import { IdleConnections } from "./idle_connections.ts";
 import { classify, GuardRefusal, OutboundError } from "./outbound_error.ts";
-import { Slots } from "./slots.ts";
+import { Slots } from "../async/semaphore.ts";
 
 /** One request to one target. No redirect is ever followed here. */
 export interface OutboundRequest {

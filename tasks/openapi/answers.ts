@@ -1,6 +1,6 @@
 // The answers of the service, as OpenAPI describes them: every status with its error codes, its texts and its headers.
 
-import type { ErrorCode } from "../../lib/http/matrix_error.ts";
+import type { ErrorCode } from "../../lib/matrix_error.ts";
 import type { Data } from "./yaml.ts";
 
 /** The statuses of errors. */

@@ -2,8 +2,8 @@
 // names, an SFU, and whole exchanges.
 
 import assert from "node:assert/strict";
-import { DevelopmentHomeserver } from "../../demo/homeserver.ts";
-import { DevelopmentSfu } from "../../demo/sfu.ts";
+import { DevelopmentHomeserver } from "../../testing/fake_homeserver.ts";
+import { DevelopmentSfu } from "../../testing/fake_sfu.ts";
 
 const SERVER_NAME = "example.com";
 const DELAY_MS = 4000;

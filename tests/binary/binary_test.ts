@@ -3,10 +3,10 @@
 
 import assert from "node:assert/strict";
 import manifest from "../../deno.json" with { type: "json" };
-import { freePort } from "../e2e/stack/loopback.ts";
-import { BackgroundProcess } from "../e2e/stack/process.ts";
-import { childrenOf, writableFiles } from "../integration/process_view.ts";
-import { RedisServer } from "../redis/server.ts";
+import { freePort } from "../../testing/free_port.ts";
+import { BackgroundProcess } from "../../testing/child_process.ts";
+import { childrenOf, writableFiles } from "../../testing/process_view.ts";
+import { RedisServer } from "../../testing/redis_server.ts";
 import { startBackend } from "./backend.ts";
 import { Container, CONTAINER_UID } from "./container.ts";
 import { compileInto, type Executable, provideExecutable } from "./executable.ts";

@@ -3,7 +3,7 @@
 
 import assert from "node:assert/strict";
 import { setTimeout as sleep } from "node:timers/promises";
-import { BackgroundProcess } from "../e2e/stack/process.ts";
+import { BackgroundProcess } from "../../testing/child_process.ts";
 
 /** The user of the image; on this machine nothing belongs to it. */
 export const CONTAINER_UID = 65_532;

@@ -1,10 +1,10 @@
 // The faults of the development servers, seen from the other end of a real connection, plain and over TLS.
 
 import assert from "node:assert/strict";
-import { CertificateAuthority } from "../../demo/certificates.ts";
-import { type Fault, Faults } from "../../demo/faults.ts";
-import { jsonAnswer } from "../../demo/answer.ts";
-import { LoopbackServer } from "../../demo/loopback_server.ts";
+import { CertificateAuthority } from "../../testing/certificates.ts";
+import { type Fault, Faults } from "../../testing/faults.ts";
+import { jsonAnswer } from "../../testing/answer.ts";
+import { LoopbackServer } from "../../testing/loopback_server.ts";
 import { ask, type Reply } from "./ask.ts";
 
 const authority = await CertificateAuthority.create();

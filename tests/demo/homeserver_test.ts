@@ -3,13 +3,13 @@
 
 import assert from "node:assert/strict";
 import { Agent } from "node:https";
-import { CertificateAuthority } from "../../demo/certificates.ts";
+import { CertificateAuthority } from "../../testing/certificates.ts";
 import {
   DevelopmentHomeserver,
   type DevelopmentHomeserverOptions,
   type OpenIdToken,
   USERINFO_PATH,
-} from "../../demo/homeserver.ts";
+} from "../../testing/fake_homeserver.ts";
 import { ask } from "./ask.ts";
 
 const authority = await CertificateAuthority.create();

@@ -2,7 +2,7 @@
 
 import assert from "node:assert/strict";
 import { ParticipantInfo_State } from "@livekit/protocol";
-import { SfuRooms } from "../../demo/sfu_rooms.ts";
+import { SfuRooms } from "../../testing/fake_sfu_rooms.ts";
 
 const START_MS = 1_700_000_000_123;
 

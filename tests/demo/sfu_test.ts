@@ -4,8 +4,8 @@
 import assert from "node:assert/strict";
 import { CreateRoomRequest, ListRoomsRequest, ListRoomsResponse, ParticipantInfo_State, Room } from "@livekit/protocol";
 import { AccessToken, RoomServiceClient, TwirpError, type VideoGrant } from "livekit-server-sdk";
-import { CertificateAuthority } from "../../demo/certificates.ts";
-import { DevelopmentSfu, JoinRefused } from "../../demo/sfu.ts";
+import { CertificateAuthority } from "../../testing/certificates.ts";
+import { DevelopmentSfu, JoinRefused } from "../../testing/fake_sfu.ts";
 import { ask, type Reply } from "./ask.ts";
 
 const CREATE: VideoGrant = { roomCreate: true };

@@ -3,7 +3,7 @@
 import assert from "node:assert/strict";
 import { mock } from "node:test";
 import { AccessToken } from "livekit-server-sdk";
-import { SfuTokens } from "../../demo/sfu_tokens.ts";
+import { SfuTokens } from "../../testing/fake_sfu_tokens.ts";
 
 const SECRET = "a secret of at least 32 characters";
 

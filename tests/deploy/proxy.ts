@@ -3,10 +3,10 @@
 
 import assert from "node:assert/strict";
 import { connect } from "node:net";
-import { CertificateAuthority } from "../../demo/certificates.ts";
+import { CertificateAuthority } from "../../testing/certificates.ts";
 import { repositoryRoot } from "../../tasks/compile.ts";
-import { freePort } from "../e2e/stack/loopback.ts";
-import { BackgroundProcess, runToEnd } from "../e2e/stack/process.ts";
+import { freePort } from "../../testing/free_port.ts";
+import { BackgroundProcess, runToEnd } from "../../testing/child_process.ts";
 
 const START_TIMEOUT_MS = 10_000;
 

@@ -1,7 +1,7 @@
 // The bounds for proxies that docs/security.md prints are what nginx and Caddy understand.
 
 import assert from "node:assert/strict";
-import { runToEnd } from "../e2e/stack/process.ts";
+import { runToEnd } from "../../testing/child_process.ts";
 
 const page = Deno.readTextFileSync(new URL("../../docs/security.md", import.meta.url));
 

@@ -2,7 +2,7 @@
 
 import assert from "node:assert/strict";
 import { repositoryRoot } from "../../tasks/compile.ts";
-import { runToEnd } from "../e2e/stack/process.ts";
+import { runToEnd } from "../../testing/child_process.ts";
 
 const unitFile = `${repositoryRoot}deploy/systemd/lk-jwt-service.service`;
 const unit = await Deno.readTextFile(unitFile);

@@ -4,7 +4,7 @@ import assert from "node:assert/strict";
 import type { Browser, Locator } from "playwright-core";
 import { launchBrowser, Visitor } from "./demo_page.ts";
 import { type LiveKit, startLiveKit } from "./stack/livekit.ts";
-import { BackgroundProcess } from "./stack/process.ts";
+import { BackgroundProcess } from "../../testing/child_process.ts";
 
 const ROOT = new URL("../..", import.meta.url).pathname;
 const KEY = { apiKey: "demo", apiSecret: "the demo's secret of 32 characters and more" };

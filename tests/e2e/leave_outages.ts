@@ -4,7 +4,7 @@
 import assert from "node:assert/strict";
 import { setTimeout as sleep } from "node:timers/promises";
 import { attend, leave, OVER_TWO_RESTARTS_MS, PROMPTLY_MS, seatOf, SHORT_DELAY_MS, type Story } from "./leave_scene.ts";
-import { RedisServer } from "../redis/server.ts";
+import { RedisServer } from "../../testing/redis_server.ts";
 import { joinRoom } from "./stack/client.ts";
 import { joinFromProcess } from "./stack/client_process.ts";
 import { startLiveKit } from "./stack/livekit.ts";

@@ -3,9 +3,9 @@
 
 import assert from "node:assert/strict";
 import { fileURLToPath } from "node:url";
-import { CertificateAuthority } from "../../demo/certificates.ts";
-import { DevelopmentHomeserver, type OpenIdToken } from "../../demo/homeserver.ts";
-import { DevelopmentSfu } from "../../demo/sfu.ts";
+import { CertificateAuthority } from "../../testing/certificates.ts";
+import { DevelopmentHomeserver, type OpenIdToken } from "../../testing/fake_homeserver.ts";
+import { DevelopmentSfu } from "../../testing/fake_sfu.ts";
 import { DOCUMENT } from "../../tasks/openapi/document.ts";
 import { Schemathesis } from "./stack/schemathesis.ts";
 import { startService } from "./stack/service.ts";

@@ -5,7 +5,7 @@
 import assert from "node:assert/strict";
 import { createHash } from "node:crypto";
 import * as v from "valibot";
-import { CertificateAuthority, type ServerCertificate } from "../../demo/certificates.ts";
+import { CertificateAuthority, type ServerCertificate } from "../../testing/certificates.ts";
 import { assertChromium, type ClientPage, startBrowser, type TestBrowser } from "./stack/browser.ts";
 import { assertCaddy, startCaddy } from "./stack/caddy.ts";
 import { type Deployment, startDeployment } from "./stack/deployment.ts";

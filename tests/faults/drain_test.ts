@@ -3,8 +3,8 @@
 
 import assert from "node:assert/strict";
 import { setTimeout as sleepFor } from "node:timers/promises";
-import { TemporaryDirectory } from "../integration/surroundings.ts";
-import { RedisServer } from "../redis/server.ts";
+import { TemporaryDirectory } from "../../testing/surroundings.ts";
+import { RedisServer } from "../../testing/redis_server.ts";
 import { Stage, summary } from "./stage.ts";
 import { standingOf, type Verdict } from "./verdict.ts";
 

@@ -3,9 +3,9 @@
 
 import assert from "node:assert/strict";
 import { setTimeout as sleepFor } from "node:timers/promises";
-import { TemporaryDirectory } from "../integration/surroundings.ts";
-import { SynapseLimiter } from "../leave/world/scripted_homeserver.ts";
-import { refusal, type Treatment } from "./homeserver.ts";
+import { TemporaryDirectory } from "../../testing/surroundings.ts";
+import { SynapseLimiter } from "../../testing/scripted_homeserver.ts";
+import { refusal, type Treatment } from "../../testing/oracle_homeserver.ts";
 import { Stage, summary } from "./stage.ts";
 
 const PEOPLE = 40;

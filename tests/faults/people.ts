@@ -3,7 +3,7 @@
 
 import { setTimeout as sleepFor } from "node:timers/promises";
 import { hashedIdentity, LEGACY_SLOT, legacyIdentity, roomAlias } from "../../lib/livekit/identity.ts";
-import type { DelayedEvent, Homeservers } from "./homeserver.ts";
+import type { DelayedEvent, Homeservers } from "../../testing/oracle_homeserver.ts";
 import type { CallSfu } from "./sfu.ts";
 
 /** One stay in a call, by the monotonic clock in ms. */

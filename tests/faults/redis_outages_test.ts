@@ -3,7 +3,7 @@
 
 import assert from "node:assert/strict";
 import { setTimeout as sleepFor } from "node:timers/promises";
-import { RedisServer } from "../redis/server.ts";
+import { RedisServer } from "../../testing/redis_server.ts";
 import type { Replica } from "./replica.ts";
 import { Stage, summary } from "./stage.ts";
 

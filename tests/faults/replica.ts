@@ -1,7 +1,7 @@
 // One service that dies and comes back: each of its lives is a process of its own, run from source with the service's
 // permissions, and has a name by which the homeservers tell its calls from those of the lives before.
 
-import { ServiceProcess, type Variables } from "../integration/service_process.ts";
+import { ServiceProcess, type Variables } from "../../testing/service_process.ts";
 
 /** One process. All times are ms of the monotonic clock. */
 export interface Life {

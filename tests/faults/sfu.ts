@@ -4,7 +4,7 @@
 import { createHash, randomBytes } from "node:crypto";
 import { setTimeout as sleepFor } from "node:timers/promises";
 import { AccessToken } from "livekit-server-sdk";
-import { DevelopmentSfu } from "../../demo/sfu.ts";
+import { DevelopmentSfu } from "../../testing/fake_sfu.ts";
 
 /** Why a session ended, or "" for one that began. */
 export type Reason = "" | "CLIENT_INITIATED" | "CONNECTION_TIMEOUT" | "DUPLICATE_IDENTITY";

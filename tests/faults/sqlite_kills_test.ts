@@ -3,8 +3,8 @@
 
 import assert from "node:assert/strict";
 import { setTimeout as sleepFor } from "node:timers/promises";
-import { TemporaryDirectory } from "../integration/surroundings.ts";
-import { refusal } from "./homeserver.ts";
+import { TemporaryDirectory } from "../../testing/surroundings.ts";
+import { refusal } from "../../testing/oracle_homeserver.ts";
 import { Stage, STATES, summary } from "./stage.ts";
 import { standingOf } from "./verdict.ts";
 

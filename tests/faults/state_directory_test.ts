@@ -3,7 +3,7 @@
 
 import assert from "node:assert/strict";
 import { setTimeout as sleepFor } from "node:timers/promises";
-import { TemporaryDirectory } from "../integration/surroundings.ts";
+import { TemporaryDirectory } from "../../testing/surroundings.ts";
 import type { Replica } from "./replica.ts";
 import { Stage, summary } from "./stage.ts";
 import { standingOf } from "./verdict.ts";

@@ -3,9 +3,9 @@
 
 import assert from "node:assert/strict";
 import fc from "fast-check";
-import { ConfigError, describeConfig, parseConfig } from "../../lib/config.ts";
-import { VARIABLES } from "../../lib/variables.ts";
-import { byteMutation } from "../mutations.ts";
+import { ConfigError, describeConfig, parseConfig } from "../../lib/config/config.ts";
+import { VARIABLES } from "../../lib/config/variables.ts";
+import { byteMutation } from "../../testing/mutations.ts";
 import { type Case, run } from "./campaign.ts";
 
 const CASES = 10_000;

@@ -4,7 +4,7 @@
 
 import assert from "node:assert/strict";
 import fc from "fast-check";
-import { MatrixError } from "../../lib/http/matrix_error.ts";
+import { MatrixError } from "../../lib/matrix_error.ts";
 import { ClientDiscovery } from "../../lib/matrix/client_discovery.ts";
 import { DelayedEvents } from "../../lib/matrix/delayed_events.ts";
 import { FederationClient } from "../../lib/matrix/federation_client.ts";
@@ -15,7 +15,7 @@ import type { OutboundRequest, OutboundResponse } from "../../lib/net/client.ts"
 import { OutboundError } from "../../lib/net/outbound_error.ts";
 import type { SrvRecord } from "../../lib/net/srv.ts";
 import { Secret } from "../../lib/secret.ts";
-import { RecordingLog } from "../http/recording_log.ts";
+import { RecordingLog } from "../../testing/recording_log.ts";
 import { type Case, run } from "./campaign.ts";
 import { documents } from "./json_mutations.ts";
 

@@ -1,7 +1,7 @@
 // JSON documents with one thing wrong with them: in their text, or in one of their fields.
 
 import fc from "fast-check";
-import { AWKWARD_NAMES, byteMutation } from "../mutations.ts";
+import { AWKWARD_NAMES, byteMutation } from "../../testing/mutations.ts";
 import type { Case } from "./campaign.ts";
 
 /** A JSON value that one can walk into. */

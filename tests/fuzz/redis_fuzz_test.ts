@@ -4,17 +4,17 @@
 import assert from "node:assert/strict";
 import fc from "fast-check";
 import { ValiError } from "valibot";
-import { RedisAllowance } from "../../lib/leave/redis_allowance.ts";
-import { RedisChanges } from "../../lib/leave/redis_changes.ts";
-import { RedisClaims } from "../../lib/leave/redis_claims.ts";
-import { readRoom, RedisCommands } from "../../lib/leave/redis_commands.ts";
-import { RedisConnection, RedisError } from "../../lib/leave/redis_connection.ts";
-import { RedisRooms } from "../../lib/leave/redis_rooms.ts";
-import type { ParticipantEvent, StoredJob } from "../../lib/leave/store.ts";
-import { decodeJob, encodeJob } from "../../lib/leave/stored_job.ts";
-import { RecordingLog } from "../http/recording_log.ts";
+import { RedisAllowance } from "../../lib/leave/store/redis/allowance.ts";
+import { RedisChanges } from "../../lib/leave/store/redis/changes.ts";
+import { RedisClaims } from "../../lib/leave/store/redis/claims.ts";
+import { readRoom, RedisCommands } from "../../lib/leave/store/redis/commands.ts";
+import { RedisConnection, RedisError } from "../../lib/leave/store/redis/connection.ts";
+import { RedisRooms } from "../../lib/leave/store/redis/rooms.ts";
+import type { ParticipantEvent, StoredJob } from "../../lib/leave/store/store.ts";
+import { decodeJob, encodeJob } from "../../lib/leave/store/stored_job.ts";
+import { RecordingLog } from "../../testing/recording_log.ts";
 import { targetOf } from "../redis/replica.ts";
-import { byteMutation } from "../mutations.ts";
+import { byteMutation } from "../../testing/mutations.ts";
 import { type Case, run } from "./campaign.ts";
 
 const CASES = 10_000;

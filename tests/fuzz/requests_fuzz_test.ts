@@ -4,7 +4,7 @@
 import assert from "node:assert/strict";
 import fc from "fast-check";
 import { type Draft, drafts, encode, goodDrafts, toRequest } from "../http/request_drafts.ts";
-import { HASHED_BODY, LEGACY_BODY } from "../http/front.ts";
+import { HASHED_BODY, LEGACY_BODY } from "../../testing/front.ts";
 import { type Case, run } from "./campaign.ts";
 import { rowOf } from "./contract_rows.ts";
 import { SERVERS, type World, WORLDS, Worlds } from "./worlds.ts";

@@ -3,8 +3,8 @@
 
 import assert from "node:assert/strict";
 import fc from "fast-check";
-import { decodeJob, encodeJob, type StoredTexts } from "../../lib/leave/stored_job.ts";
-import { byteMutation } from "../mutations.ts";
+import { decodeJob, encodeJob, type StoredTexts } from "../../lib/leave/store/stored_job.ts";
+import { byteMutation } from "../../testing/mutations.ts";
 import { type Case, run } from "./campaign.ts";
 import { documents } from "./json_mutations.ts";
 

@@ -4,11 +4,11 @@
 import assert from "node:assert/strict";
 import { createHash, createHmac } from "node:crypto";
 import fc from "fast-check";
-import { Inbox } from "../../lib/leave/inbox.ts";
-import { type SfuEvent, Webhooks } from "../../lib/livekit/webhook.ts";
+import { Inbox } from "../../lib/livekit/webhook_queue.ts";
+import { type SfuEvent, Webhooks } from "../../lib/livekit/webhook_receiver.ts";
 import { Secret } from "../../lib/secret.ts";
-import { RecordingLog } from "../http/recording_log.ts";
-import { byteMutation } from "../mutations.ts";
+import { RecordingLog } from "../../testing/recording_log.ts";
+import { byteMutation } from "../../testing/mutations.ts";
 import { type Case, run } from "./campaign.ts";
 import { documents } from "./json_mutations.ts";
 

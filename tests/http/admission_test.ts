@@ -1,8 +1,8 @@
 // Who gets in: the order of the checks before anything goes out, and what those who do not get in are told.
 
 import assert from "node:assert/strict";
-import { MatrixError } from "../../lib/http/matrix_error.ts";
-import { assertError, createFront, HASHED_BODY, LEGACY_BODY, post } from "./front.ts";
+import { MatrixError } from "../../lib/matrix_error.ts";
+import { assertError, createFront, HASHED_BODY, LEGACY_BODY, post } from "../../testing/front.ts";
 
 const NOT_SERVED = "Users of this homeserver are not served here";
 const OPENID_TOKEN = { access_token: "opaque", matrix_server_name: "evil.example" };

@@ -2,8 +2,8 @@
 
 import assert from "node:assert/strict";
 import { BodyReader, MAX_BODIES_IN_PIECES } from "../../lib/http/body.ts";
-import { MatrixError } from "../../lib/http/matrix_error.ts";
-import { createFront, LEGACY_BODY, post } from "./front.ts";
+import { MatrixError } from "../../lib/matrix_error.ts";
+import { createFront, LEGACY_BODY, post } from "../../testing/front.ts";
 
 const MAX_BYTES = 10;
 const MAX_JSON_BYTES = 65_536;

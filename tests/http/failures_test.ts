@@ -1,10 +1,10 @@
 // When the front cannot or will not do its job: ending, full, or broken. And what of it reaches a log.
 
 import assert from "node:assert/strict";
-import { Capacity, DEFAULT_LIMITS } from "../../lib/capacity.ts";
+import { Capacity, DEFAULT_LIMITS } from "../../lib/admission/concurrency.ts";
 import type { OutboundResponse } from "../../lib/net/client.ts";
-import { answerWell } from "./fake_outbound.ts";
-import { assertError, createFront, HASHED_BODY, LEGACY_BODY, post } from "./front.ts";
+import { answerWell } from "../../testing/fake_outbound.ts";
+import { assertError, createFront, HASHED_BODY, LEGACY_BODY, post } from "../../testing/front.ts";
 
 Deno.test("a service that is about to end takes no new work", async () => {
   const { app, outbound } = createFront({ isDraining: () => true });

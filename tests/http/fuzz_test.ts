@@ -3,7 +3,7 @@
 
 import assert from "node:assert/strict";
 import fc from "fast-check";
-import { createFront } from "./front.ts";
+import { createFront } from "../../testing/front.ts";
 import { drafts, toRequest } from "./request_drafts.ts";
 
 const REQUESTS = 10_000;

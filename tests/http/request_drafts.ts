@@ -1,8 +1,8 @@
 // Requests for fuzzing: good ones, and good ones with one thing wrong with them.
 
 import fc from "fast-check";
-import { AWKWARD_NAMES, byteMutation } from "../mutations.ts";
-import { HASHED_BODY, LEGACY_BODY } from "./front.ts";
+import { AWKWARD_NAMES, byteMutation } from "../../testing/mutations.ts";
+import { HASHED_BODY, LEGACY_BODY } from "../../testing/front.ts";
 
 /** A request to be, with the name of what is wrong with it. */
 export interface Draft {

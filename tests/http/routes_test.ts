@@ -1,7 +1,7 @@
 // The route table: which paths and methods are the service's, and the CORS headers of every answer.
 
 import assert from "node:assert/strict";
-import { assertError, createFront, HASHED_BODY, LEGACY_BODY, post } from "./front.ts";
+import { assertError, createFront, HASHED_BODY, LEGACY_BODY, post } from "../../testing/front.ts";
 
 const ALLOW_HEADERS = "Accept, Content-Type, Content-Length, Accept-Encoding, X-CSRF-Token";
 

@@ -3,8 +3,8 @@
 import assert from "node:assert/strict";
 import { OutboundError } from "../../lib/net/outbound_error.ts";
 import { hashedIdentity, roomAlias } from "../../lib/livekit/identity.ts";
-import { answerWell, isTwirp, respond, userinfo } from "./fake_outbound.ts";
-import { assertError, createFront, HASHED_BODY, LEGACY_BODY, LIVEKIT_URL, post } from "./front.ts";
+import { answerWell, isTwirp, respond, userinfo } from "../../testing/fake_outbound.ts";
+import { assertError, createFront, HASHED_BODY, LEGACY_BODY, LIVEKIT_URL, post } from "../../testing/front.ts";
 
 const ROOM = "krj2dgxw2K6EOm9he4GfQJ6JsSVWfJ8a7BkyjZcSmxs";
 

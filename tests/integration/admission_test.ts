@@ -1,9 +1,9 @@
 // Lists of homeservers, the rate limit and pseudonyms, as the environment sets them and the process keeps them.
 
 import assert from "node:assert/strict";
-import { pseudonym } from "../../lib/ops/log_ids.ts";
-import { ServiceProcess } from "./service_process.ts";
-import { requestGrant, startHomeserver, Surroundings } from "./surroundings.ts";
+import { pseudonym } from "../../lib/log/pseudonyms.ts";
+import { ServiceProcess } from "../../testing/service_process.ts";
+import { requestGrant, startHomeserver, Surroundings } from "../../testing/surroundings.ts";
 
 async function outcome(response: Response): Promise<[status: number, errcode: unknown]> {
   return [response.status, (await response.json()).errcode];

@@ -2,8 +2,8 @@
 
 import assert from "node:assert/strict";
 import http from "node:http";
-import { freePort, ServiceProcess } from "./service_process.ts";
-import { TemporaryDirectory } from "./surroundings.ts";
+import { freePort, ServiceProcess } from "../../testing/service_process.ts";
+import { TemporaryDirectory } from "../../testing/surroundings.ts";
 
 const LEAST = {
   LIVEKIT_URL: "wss://sfu.example.com",

@@ -3,9 +3,9 @@
 
 import assert from "node:assert/strict";
 import { setTimeout as sleep } from "node:timers/promises";
-import { Chaos } from "./chaos.ts";
-import { ServiceProcess } from "./service_process.ts";
-import { TemporaryDirectory } from "./surroundings.ts";
+import { Chaos } from "../../testing/chaos.ts";
+import { ServiceProcess } from "../../testing/service_process.ts";
+import { TemporaryDirectory } from "../../testing/surroundings.ts";
 
 const DEADLINE_MS = 10_000;
 // A process that shares its cores with others is late with its timers.

@@ -1,7 +1,7 @@
 // Connections that say nothing, or half of something: the server underneath lets them be, and the others are served.
 
 import assert from "node:assert/strict";
-import { ServiceProcess } from "./service_process.ts";
+import { ServiceProcess } from "../../testing/service_process.ts";
 
 const LEAST = {
   LIVEKIT_URL: "wss://sfu.example.com",

@@ -1,8 +1,8 @@
 // The end: whoever is being served gets an answer, nobody new is let in, and the exit code says how it went.
 
 import assert from "node:assert/strict";
-import { ServiceProcess } from "./service_process.ts";
-import { requestGrant, Surroundings } from "./surroundings.ts";
+import { ServiceProcess } from "../../testing/service_process.ts";
+import { requestGrant, Surroundings } from "../../testing/surroundings.ts";
 
 const IN_FLIGHT = 20;
 

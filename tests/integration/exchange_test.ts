@@ -1,8 +1,8 @@
 // The whole job over HTTP, as a process among a homeserver with verified TLS and an SFU.
 
 import assert from "node:assert/strict";
-import { ServiceProcess } from "./service_process.ts";
-import { requestGrant, startHomeserver, Surroundings } from "./surroundings.ts";
+import { ServiceProcess } from "../../testing/service_process.ts";
+import { requestGrant, startHomeserver, Surroundings } from "../../testing/surroundings.ts";
 
 function videoOf(jwt: string) {
   return JSON.parse(atob(jwt.split(".")[1] ?? "")).video;

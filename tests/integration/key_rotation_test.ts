@@ -3,8 +3,8 @@
 import assert from "node:assert/strict";
 import type { ApiKey } from "../../lib/livekit/access_token.ts";
 import { Secret } from "../../lib/secret.ts";
-import { freePort, ServiceProcess } from "./service_process.ts";
-import { requestGrant, Surroundings } from "./surroundings.ts";
+import { freePort, ServiceProcess } from "../../testing/service_process.ts";
+import { requestGrant, Surroundings } from "../../testing/surroundings.ts";
 
 const OTHER: ApiKey = { name: "rotated", secret: new Secret("another secret of at least 32 characters") };
 

@@ -2,9 +2,9 @@
 // nothing but the store it has open.
 
 import assert from "node:assert/strict";
-import { childrenOf, writableFiles } from "./process_view.ts";
-import { ServiceProcess } from "./service_process.ts";
-import { Surroundings, TemporaryDirectory } from "./surroundings.ts";
+import { childrenOf, writableFiles } from "../../testing/process_view.ts";
+import { ServiceProcess } from "../../testing/service_process.ts";
+import { Surroundings, TemporaryDirectory } from "../../testing/surroundings.ts";
 
 const DELAY_ID = "syd_written_after_the_permission_to_write_was_gone";
 
@@ -32,7 +32,7 @@ async function delegate(service: ServiceProcess, { homeserver }: Surroundings): 
 Deno.test("a running service runs nothing, sees no variable, and writes nothing but its open store", async () => {
   await using around = await Surroundings.start();
   await using state = new TemporaryDirectory();
-  const module = new URL("running_probe.ts", import.meta.url);
+  const module = new URL("./running_probe.ts", import.meta.url);
   const { serverName, url } = around.homeserver;
   await using service = await ServiceProcess.start({
     ...around.variables,

@@ -1,7 +1,7 @@
 // What the process may do, and what it survives.
 
 import assert from "node:assert/strict";
-import { ServiceProcess } from "./service_process.ts";
+import { ServiceProcess } from "../../testing/service_process.ts";
 
 const LEAST = {
   LIVEKIT_URL: "wss://sfu.example.com",
@@ -11,10 +11,10 @@ const LEAST = {
   LIVEKIT_JWT_BIND: "127.0.0.1:0",
 };
 
-const BESIDE = new URL("beside_service_probe.ts", import.meta.url);
+const BESIDE = new URL("./beside_service_probe.ts", import.meta.url);
 
 Deno.test("the permission set lets the process run nothing, load nothing, and see no foreign variable", async () => {
-  const module = new URL("permission_probe.ts", import.meta.url);
+  const module = new URL("./permission_probe.ts", import.meta.url);
   await using probe = ServiceProcess.spawn({ ...LEAST, https_proxy: "http://proxy", PATH: "/bin" }, { module });
   assert.equal(await probe.exitCode(), 0, probe.output);
   assert.deepEqual(JSON.parse(probe.output), {

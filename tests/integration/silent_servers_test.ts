@@ -1,8 +1,8 @@
 // Servers that take a request and stay silent: the client has its answer within the deadline of an exchange.
 
 import assert from "node:assert/strict";
-import { ServiceProcess } from "./service_process.ts";
-import { requestGrant, Surroundings } from "./surroundings.ts";
+import { ServiceProcess } from "../../testing/service_process.ts";
+import { requestGrant, Surroundings } from "../../testing/surroundings.ts";
 
 Deno.test("a homeserver that stays silent is 401 after 10 s, an SFU that does is 500, and the log knows both", async () => {
   await using around = await Surroundings.start();

@@ -1,8 +1,8 @@
 // Bodies that come too slowly, not at all, or far too long: the server underneath has no bounds, the service has.
 
 import assert from "node:assert/strict";
-import { ServiceProcess } from "./service_process.ts";
-import { requestGrant, Surroundings } from "./surroundings.ts";
+import { ServiceProcess } from "../../testing/service_process.ts";
+import { requestGrant, Surroundings } from "../../testing/surroundings.ts";
 
 const HALF_SENT = 200;
 // Were each kept in the buffer in which it came, they would take gigabytes.

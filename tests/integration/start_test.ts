@@ -1,8 +1,8 @@
 // The start: what is printed, what stops it, and what does not.
 
 import assert from "node:assert/strict";
-import { freePort, ServiceProcess } from "./service_process.ts";
-import { requestGrant, Surroundings, TemporaryDirectory } from "./surroundings.ts";
+import { freePort, ServiceProcess } from "../../testing/service_process.ts";
+import { requestGrant, Surroundings, TemporaryDirectory } from "../../testing/surroundings.ts";
 
 const SECRET = "a secret of at least 32 characters";
 const LEAST = {

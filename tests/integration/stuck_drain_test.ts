@@ -1,8 +1,8 @@
 // An end that does not come: the process leaves before a container runtime would kill it, and says so.
 
 import assert from "node:assert/strict";
-import { ServiceProcess } from "./service_process.ts";
-import { requestGrant, Surroundings } from "./surroundings.ts";
+import { ServiceProcess } from "../../testing/service_process.ts";
+import { requestGrant, Surroundings } from "../../testing/surroundings.ts";
 
 Deno.test("a drain that cannot finish ends after 8 s with exit code 1", async () => {
   await using around = await Surroundings.start();

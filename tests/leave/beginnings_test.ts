@@ -1,10 +1,10 @@
 // How a job begins: handed in, in place of another one, out of the store, after a gap.
 
 import assert from "node:assert/strict";
-import { NO_FAILURES } from "../../lib/leave/job.ts";
-import { adopt, begin, replace, resume } from "../../lib/leave/machine.ts";
-import { wakeAt } from "../../lib/leave/schedule.ts";
-import { CONNECTED, DELEGATION, HOUR, late, LEAVING, NOW, WAITING } from "./machine_table.ts";
+import { NO_FAILURES } from "../../lib/leave/machine/job.ts";
+import { adopt, begin, replace, resume } from "../../lib/leave/machine/machine.ts";
+import { wakeAt } from "../../lib/leave/machine/schedule.ts";
+import { CONNECTED, DELEGATION, HOUR, late, LEAVING, NOW, WAITING } from "./machine/machine_table.ts";
 
 const WAITS: readonly (readonly [name: string, delayMs: number, hasLeft: boolean, waitMs: number])[] = [
   ["its delay", 10_000, false, 10_000],

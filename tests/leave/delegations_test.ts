@@ -1,14 +1,14 @@
 // Who may hand a delayed leave event over, and what the others are told.
 
 import assert from "node:assert/strict";
-import { MatrixError } from "../../lib/http/matrix_error.ts";
+import { MatrixError } from "../../lib/matrix_error.ts";
 import { Delegations, type DelegationsDeps, type DelegationWish } from "../../lib/leave/delegations.ts";
-import type { Delegation } from "../../lib/leave/job.ts";
+import type { Delegation } from "../../lib/leave/machine/job.ts";
 import type { Identity, RoomAlias } from "../../lib/livekit/identity.ts";
 import { parseUserId, type UserId } from "../../lib/matrix/server_name.ts";
-import { RecordingLog } from "../http/recording_log.ts";
-import { ManualClock } from "../manual_clock.ts";
-import { settle } from "./world/virtual_time.ts";
+import { RecordingLog } from "../../testing/recording_log.ts";
+import { ManualClock } from "../../testing/manual_clock.ts";
+import { settle } from "../simulation/virtual_time.ts";
 
 function user(id: string): UserId {
   const parsed = parseUserId(id);

@@ -2,9 +2,9 @@
 
 import assert from "node:assert/strict";
 import type { Identity } from "../../lib/livekit/identity.ts";
-import type { StoredJob } from "../../lib/leave/store.ts";
+import type { StoredJob } from "../../lib/leave/store/store.ts";
 import { parseServerName } from "../../lib/matrix/server_name.ts";
-import { person, World } from "./world/world.ts";
+import { person, World } from "../simulation/world.ts";
 
 const MINUTE = 60_000;
 const HOUR = 60 * MINUTE;

@@ -2,8 +2,8 @@
 // whoever left meanwhile is sent off soon after it is back.
 
 import assert from "node:assert/strict";
-import { type HomeserverMode, SynapseLimiter } from "./world/scripted_homeserver.ts";
-import { person, World } from "./world/world.ts";
+import { type HomeserverMode, SynapseLimiter } from "../../testing/scripted_homeserver.ts";
+import { person, World } from "../simulation/world.ts";
 
 const MINUTE = 60_000;
 const OUTAGE_MS = 5 * MINUTE;

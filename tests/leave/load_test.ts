@@ -1,9 +1,9 @@
 // Many users of one homeserver at once, against Synapse's default limit of one call a second; and many jobs at once.
 
 import assert from "node:assert/strict";
-import type { StoredJob } from "../../lib/leave/store.ts";
-import { SynapseLimiter } from "./world/scripted_homeserver.ts";
-import { person, World } from "./world/world.ts";
+import type { StoredJob } from "../../lib/leave/store/store.ts";
+import { SynapseLimiter } from "../../testing/scripted_homeserver.ts";
+import { person, World } from "../simulation/world.ts";
 
 const MINUTE = 60_000;
 

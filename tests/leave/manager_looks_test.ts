@@ -1,8 +1,8 @@
 // Looks that are slower than what happens: which of them is believed.
 
 import assert from "node:assert/strict";
-import { inCall } from "./world/in_call.ts";
-import { person, World, type WorldOptions } from "./world/world.ts";
+import { inCall } from "../simulation/in_call.ts";
+import { person, World, type WorldOptions } from "../simulation/world.ts";
 
 const MINUTE = 60_000;
 const HOUR = 60 * MINUTE;

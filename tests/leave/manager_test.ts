@@ -2,9 +2,9 @@
 
 import assert from "node:assert/strict";
 import type { Identity } from "../../lib/livekit/identity.ts";
-import { FAILED_IS_GONE, UNRECOGNIZED_IS_GONE } from "./world/sabotage.ts";
-import { inCall } from "./world/in_call.ts";
-import { person, World } from "./world/world.ts";
+import { FAILED_IS_GONE, UNRECOGNIZED_IS_GONE } from "../simulation/sabotage.ts";
+import { inCall } from "../simulation/in_call.ts";
+import { person, World } from "../simulation/world.ts";
 
 const MINUTE = 60_000;
 const HOUR = 60 * MINUTE;

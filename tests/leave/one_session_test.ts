@@ -3,10 +3,10 @@
 
 import assert from "node:assert/strict";
 import type { Identity } from "../../lib/livekit/identity.ts";
-import type { StoredJob } from "../../lib/leave/store.ts";
-import { inCall } from "./world/in_call.ts";
-import { settle } from "./world/virtual_time.ts";
-import { person, World, type WorldOptions } from "./world/world.ts";
+import type { StoredJob } from "../../lib/leave/store/store.ts";
+import { inCall } from "../simulation/in_call.ts";
+import { settle } from "../simulation/virtual_time.ts";
+import { person, World, type WorldOptions } from "../simulation/world.ts";
 
 const MINUTE = 60_000;
 const HOUR = 60 * MINUTE;

@@ -2,7 +2,7 @@
 
 import type { Identity, RoomAlias } from "../../lib/livekit/identity.ts";
 import { parseServerName } from "../../lib/matrix/server_name.ts";
-import type { StoredJob, StoreListener } from "../../lib/leave/store.ts";
+import type { StoredJob, StoreListener } from "../../lib/leave/store/store.ts";
 
 /** A job that differs from the others in its number. */
 export function sampleJob(n: number, changes: Partial<StoredJob> = {}): StoredJob {

@@ -1,10 +1,10 @@
 // CreateRoom as the SFU sees it, over real HTTP on loopback, and what each way to fail is called.
 
-import { freePort } from "../integration/service_process.ts";
+import { freePort } from "../../testing/service_process.ts";
 import assert from "node:assert/strict";
 import { CreateRoomRequest, Room } from "@livekit/protocol";
 import { TokenVerifier } from "livekit-server-sdk";
-import { CertificateAuthority } from "../../demo/certificates.ts";
+import { CertificateAuthority } from "../../testing/certificates.ts";
 import { AccessTokenSigner } from "../../lib/livekit/access_token.ts";
 import { roomAlias } from "../../lib/livekit/identity.ts";
 import { RoomService, SfuError, type SfuFailure } from "../../lib/livekit/room_service.ts";

@@ -4,7 +4,7 @@ import assert from "node:assert/strict";
 import { roomAlias } from "../../lib/livekit/identity.ts";
 import { type RoomState, SfuError } from "../../lib/livekit/room_service.ts";
 import { Rooms } from "../../lib/livekit/rooms.ts";
-import { RecordingLog } from "../http/recording_log.ts";
+import { RecordingLog } from "../../testing/recording_log.ts";
 
 const ALIAS = roomAlias("!room:example.com", "m.call#ROOM");
 const FRESH: RoomState = { participants: 0, ageMs: 400 };

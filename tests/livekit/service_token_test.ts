@@ -5,7 +5,7 @@ import { AccessTokenSigner } from "../../lib/livekit/access_token.ts";
 import { roomAlias } from "../../lib/livekit/identity.ts";
 import { RoomService } from "../../lib/livekit/room_service.ts";
 import { Secret } from "../../lib/secret.ts";
-import { FakeOutbound } from "../http/fake_outbound.ts";
+import { FakeOutbound } from "../../testing/fake_outbound.ts";
 
 const ALIAS = roomAlias("!room:example.com", "m.call#ROOM");
 

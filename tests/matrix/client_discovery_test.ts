@@ -5,8 +5,8 @@ import { ClientDiscovery } from "../../lib/matrix/client_discovery.ts";
 import { parseServerName, type ServerName } from "../../lib/matrix/server_name.ts";
 import type { OutboundRequest, OutboundResponse } from "../../lib/net/client.ts";
 import { OutboundError } from "../../lib/net/outbound_error.ts";
-import { FakeOutbound, respond } from "../http/fake_outbound.ts";
-import { ManualClock } from "../manual_clock.ts";
+import { FakeOutbound, respond } from "../../testing/fake_outbound.ts";
+import { ManualClock } from "../../testing/manual_clock.ts";
 
 const HOUR = 3_600_000;
 

@@ -2,12 +2,12 @@
 
 import assert from "node:assert/strict";
 import fc from "fast-check";
-import type { ActionOutcome } from "../../lib/leave/events.ts";
+import type { ActionOutcome } from "../../lib/leave/machine/events.ts";
 import { DelayedEvents } from "../../lib/matrix/delayed_events.ts";
 import type { ServerName } from "../../lib/matrix/server_name.ts";
 import type { OutboundResponse } from "../../lib/net/client.ts";
 import { OutboundError } from "../../lib/net/outbound_error.ts";
-import { FakeOutbound, respond } from "../http/fake_outbound.ts";
+import { FakeOutbound, respond } from "../../testing/fake_outbound.ts";
 
 const HOMESERVER = "example.com" as ServerName;
 const PATH = "/_matrix/client/unstable/org.matrix.msc4140/delayed_events";

@@ -7,8 +7,8 @@ import { parseServerName, type ServerName } from "../../lib/matrix/server_name.t
 import type { OutboundResponse } from "../../lib/net/client.ts";
 import { OutboundError, type OutboundFailure } from "../../lib/net/outbound_error.ts";
 import type { SrvRecord } from "../../lib/net/srv.ts";
-import { FakeOutbound, respond } from "../http/fake_outbound.ts";
-import { ManualClock } from "../manual_clock.ts";
+import { FakeOutbound, respond } from "../../testing/fake_outbound.ts";
+import { ManualClock } from "../../testing/manual_clock.ts";
 
 const SECOND_MS = 1000;
 const MINUTE_MS = 60 * SECOND_MS;

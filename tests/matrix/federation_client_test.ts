@@ -6,8 +6,8 @@ import type { Target } from "../../lib/matrix/server_discovery.ts";
 import { parseServerName } from "../../lib/matrix/server_name.ts";
 import type { OutboundRequest, OutboundResponse } from "../../lib/net/client.ts";
 import { OutboundError, type OutboundFailure } from "../../lib/net/outbound_error.ts";
-import { FakeOutbound, respond } from "../http/fake_outbound.ts";
-import { ManualClock } from "../manual_clock.ts";
+import { FakeOutbound, respond } from "../../testing/fake_outbound.ts";
+import { ManualClock } from "../../testing/manual_clock.ts";
 
 type Script = (OutboundFailure | number)[];
 

@@ -5,10 +5,10 @@ import { OpenIdVerifier } from "../../lib/matrix/openid.ts";
 import { ServerDiscovery } from "../../lib/matrix/server_discovery.ts";
 import type { AddressGuardOptions, DialRule } from "../../lib/net/address_guard.ts";
 import { Secret } from "../../lib/secret.ts";
-import { RecordingLog } from "../http/recording_log.ts";
-import { ManualClock } from "../manual_clock.ts";
-import { createGuard, DisposableClient } from "../net/loopback.ts";
-import type { ScriptedNetwork } from "./scripted_network.ts";
+import { RecordingLog } from "../../testing/recording_log.ts";
+import { ManualClock } from "../../testing/manual_clock.ts";
+import { createGuard, DisposableClient } from "../../testing/loopback.ts";
+import type { ScriptedNetwork } from "../../testing/scripted_network.ts";
 
 /** What a test may choose. */
 export interface FederationStackOptions {

@@ -5,11 +5,11 @@ import { Buffer } from "node:buffer";
 import fc from "fast-check";
 import type { FederationOutcome } from "../../lib/matrix/federation_client.ts";
 import { OpenIdVerifier } from "../../lib/matrix/openid.ts";
-import { respond } from "../http/fake_outbound.ts";
-import { RecordingLog } from "../http/recording_log.ts";
-import { ManualClock } from "../manual_clock.ts";
+import { respond } from "../../testing/fake_outbound.ts";
+import { RecordingLog } from "../../testing/recording_log.ts";
+import { ManualClock } from "../../testing/manual_clock.ts";
 import { Secret } from "../../lib/secret.ts";
-import { holdsOnlyFor, singleEdit } from "../refutable.ts";
+import { holdsOnlyFor, singleEdit } from "../../testing/refutable.ts";
 import { localpart, oddCharacter, serverName } from "./names.ts";
 
 type Ask = (server: string, token: string, signal: AbortSignal) => Promise<FederationOutcome>;

@@ -2,11 +2,11 @@
 // Host, SNI and certificates. Source: Matrix server-server API, "Resolving server names"; the numbers are its steps.
 
 import assert from "node:assert/strict";
-import type { CertificateRequest } from "../../demo/certificates.ts";
+import type { CertificateRequest } from "../../testing/certificates.ts";
 import { parseServerName } from "../../lib/matrix/server_name.ts";
 import type { SrvRecord } from "../../lib/net/srv.ts";
 import { FederationStack, TOKEN } from "./federation_stack.ts";
-import { ScriptedNetwork, userinfo, wellKnown } from "./scripted_network.ts";
+import { ScriptedNetwork, userinfo, wellKnown } from "../../testing/scripted_network.ts";
 
 interface Step {
   readonly step: string;

@@ -10,7 +10,7 @@ import {
   serverNameParts,
   serverOf,
 } from "../../lib/matrix/server_name.ts";
-import { holdsOnlyFor, singleEdit } from "../refutable.ts";
+import { holdsOnlyFor, singleEdit } from "../../testing/refutable.ts";
 import { localpart, oddCharacter, serverName } from "./names.ts";
 
 type Parts = [hostname: string, port: number | null, isIpLiteral: boolean];

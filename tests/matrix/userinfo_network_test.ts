@@ -6,7 +6,7 @@ import type { AddressGuardOptions } from "../../lib/net/address_guard.ts";
 import { parseNetwork } from "../../lib/net/address_guard.ts";
 import { parseServerName } from "../../lib/matrix/server_name.ts";
 import { FederationStack, TOKEN } from "./federation_stack.ts";
-import { type Reply, ScriptedNetwork, userinfo, wellKnown } from "./scripted_network.ts";
+import { type Reply, ScriptedNetwork, userinfo, wellKnown } from "../../testing/scripted_network.ts";
 
 const INNER_ADDRESS = "10.0.0.5";
 const LISTED = { fullAccess: new Set(["listed.example:8448"]) };

@@ -10,8 +10,8 @@ import {
   type Network,
   parseNetwork,
 } from "../../lib/net/address_guard.ts";
-import { holdsOnlyFor } from "../refutable.ts";
-import { createGuard } from "./loopback.ts";
+import { holdsOnlyFor } from "../../testing/refutable.ts";
+import { createGuard } from "../../testing/loopback.ts";
 
 const CLASSES: Record<AddressClass, string[]> = {
   public: [

@@ -3,7 +3,7 @@
 import assert from "node:assert/strict";
 import type net from "node:net";
 import type { OutboundRequest } from "../../lib/net/client.ts";
-import { countingSignal } from "../counting_signal.ts";
+import { countingSignal } from "../../testing/counting_signal.ts";
 import {
   type DisposableClient,
   failureOf,
@@ -15,7 +15,7 @@ import {
   serveHttp,
   serveHttps,
   until,
-} from "./loopback.ts";
+} from "../../testing/loopback.ts";
 import { SwallowingHost } from "./swallowing_host.ts";
 
 const DEADLINE_MS = 150;

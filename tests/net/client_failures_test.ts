@@ -3,7 +3,7 @@
 import assert from "node:assert/strict";
 import https from "node:https";
 import type { Socket } from "node:net";
-import { CertificateAuthority, type ServerCertificate } from "../../demo/certificates.ts";
+import { CertificateAuthority, type ServerCertificate } from "../../testing/certificates.ts";
 import { OutboundError, type OutboundFailure } from "../../lib/net/outbound_error.ts";
 import {
   authority,
@@ -15,7 +15,7 @@ import {
   serveBytes,
   serveHttp,
   serveHttps,
-} from "./loopback.ts";
+} from "../../testing/loopback.ts";
 
 const DAY_MS = 86_400_000;
 const OK = "HTTP/1.1 200 OK\r\n";

@@ -5,7 +5,16 @@ import http from "node:http";
 import https from "node:https";
 import type { RequestListener } from "node:http";
 import type { OutboundRequest } from "../../lib/net/client.ts";
-import { authority, failureOf, LoopbackServer, openClient, request, serveHttp, serveHttps, until } from "./loopback.ts";
+import {
+  authority,
+  failureOf,
+  LoopbackServer,
+  openClient,
+  request,
+  serveHttp,
+  serveHttps,
+  until,
+} from "../../testing/loopback.ts";
 
 const MAX_IDLE_CONNECTIONS = 1000;
 const AT_ONCE = 20;

@@ -11,7 +11,7 @@ import {
   serveBytes,
   serveHttp,
   serveHttps,
-} from "./loopback.ts";
+} from "../../testing/loopback.ts";
 import { openProxy } from "./loopback_proxy.ts";
 
 const NAMES = { dnsNames: ["server.example", "direct.example"] };

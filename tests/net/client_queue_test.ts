@@ -3,7 +3,15 @@
 import assert from "node:assert/strict";
 import type http from "node:http";
 import { MAX_CONNECTIONS_PER_HOST } from "../../lib/net/client.ts";
-import { failureOf, LoopbackServer, openClient, request, serveHttp, serveHttps, until } from "./loopback.ts";
+import {
+  failureOf,
+  LoopbackServer,
+  openClient,
+  request,
+  serveHttp,
+  serveHttps,
+  until,
+} from "../../testing/loopback.ts";
 
 /** A server that holds every answer back until it is told otherwise. */
 async function holdingServer() {

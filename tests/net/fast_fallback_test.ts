@@ -1,7 +1,7 @@
 // A name with a dead first address and a living second one: the second is reached long before the deadline.
 
 import assert from "node:assert/strict";
-import { LoopbackServer, openClient, request, serveHttp, serveHttps } from "./loopback.ts";
+import { LoopbackServer, openClient, request, serveHttp, serveHttps } from "../../testing/loopback.ts";
 import { SwallowingHost } from "./swallowing_host.ts";
 
 const DEADLINE_MS = 3000;

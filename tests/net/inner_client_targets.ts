@@ -1,7 +1,7 @@
 // The same ways in by the other door: delayed events go to the client-server API that a server's well-known document
 // names, at a name that anybody may have sent.
 
-import { PUBLIC_ADDRESS } from "../matrix/scripted_network.ts";
+import { PUBLIC_ADDRESS } from "../../testing/scripted_network.ts";
 import { DNS_ANSWERS, INNER, type InnerTarget, IP_LITERALS, REDIRECTS } from "./inner_targets.ts";
 
 const EVIL = { server: "evil.example", way: "delayed event" as const };

@@ -2,7 +2,7 @@
 // ways in that the address guard has to close.
 
 import type { SrvRecord } from "../../lib/net/srv.ts";
-import { PUBLIC_ADDRESS } from "../matrix/scripted_network.ts";
+import { PUBLIC_ADDRESS } from "../../testing/scripted_network.ts";
 
 /** One way in. */
 export interface InnerTarget {

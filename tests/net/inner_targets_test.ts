@@ -8,8 +8,8 @@ import { ClientDiscovery } from "../../lib/matrix/client_discovery.ts";
 import { DelayedEvents } from "../../lib/matrix/delayed_events.ts";
 import { parseServerName } from "../../lib/matrix/server_name.ts";
 import { FederationStack } from "../matrix/federation_stack.ts";
-import { PUBLIC_ADDRESS, type Reply, ScriptedNetwork } from "../matrix/scripted_network.ts";
-import { createGuard } from "./loopback.ts";
+import { PUBLIC_ADDRESS, type Reply, ScriptedNetwork } from "../../testing/scripted_network.ts";
+import { createGuard } from "../../testing/loopback.ts";
 import { DELAYED_EVENT_TARGETS } from "./inner_client_targets.ts";
 import { type InnerTarget, TOKEN_TARGETS } from "./inner_targets.ts";
 

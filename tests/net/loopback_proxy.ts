@@ -1,7 +1,7 @@
 // A small HTTP proxy on loopback: CONNECT tunnels and absolute-form requests, both led to ports that the test gives.
 
 import net from "node:net";
-import { LoopbackServer } from "./loopback.ts";
+import { LoopbackServer } from "../../testing/loopback.ts";
 
 /** What the proxy was asked, in order. */
 export interface ProxyRequest {

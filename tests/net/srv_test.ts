@@ -4,7 +4,7 @@ import assert from "node:assert/strict";
 import { mock } from "node:test";
 import fc from "fast-check";
 import { classifySrv, orderSrv, resolveSrv, type SrvRecord } from "../../lib/net/srv.ts";
-import { holdsOnlyFor } from "../refutable.ts";
+import { holdsOnlyFor } from "../../testing/refutable.ts";
 
 function record(target: string, priority = 10, weight = 0, port = 8448): SrvRecord {
   return { target, priority, weight, port };

@@ -1,9 +1,9 @@
 // Trust: the extra CA file, SSL_CERT_DIR, and what happens with folders that are not there.
 
 import assert from "node:assert/strict";
-import { CertificateAuthority } from "../../demo/certificates.ts";
+import { CertificateAuthority } from "../../testing/certificates.ts";
 import { setTrust, splitPem } from "../../lib/net/trust.ts";
-import { authority, failureOf, openClient, request, serveHttps } from "./loopback.ts";
+import { authority, failureOf, openClient, request, serveHttps } from "../../testing/loopback.ts";
 
 const NO_SOURCES = { certificateDirs: undefined, extraCertificates: undefined };
 

@@ -1,9 +1,9 @@
 // One bucket per homeserver for all replicas, and a share of it for each while Redis is away.
 
 import assert from "node:assert/strict";
-import { RedisAllowance } from "../../lib/leave/redis_allowance.ts";
+import { RedisAllowance } from "../../lib/leave/store/redis/allowance.ts";
 import { Replica, until } from "./replica.ts";
-import { RedisServer } from "./server.ts";
+import { RedisServer } from "../../testing/redis_server.ts";
 
 const monotonicNow = () => performance.now();
 

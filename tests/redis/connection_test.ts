@@ -2,10 +2,10 @@
 // not work is told in the log while the service is up.
 
 import assert from "node:assert/strict";
-import { CertificateAuthority } from "../../demo/certificates.ts";
-import { freePort, ServiceProcess, type Variables } from "../integration/service_process.ts";
-import { requestGrant, Surroundings, TemporaryDirectory } from "../integration/surroundings.ts";
-import { RedisServer } from "./server.ts";
+import { CertificateAuthority } from "../../testing/certificates.ts";
+import { freePort, ServiceProcess, type Variables } from "../../testing/service_process.ts";
+import { requestGrant, Surroundings, TemporaryDirectory } from "../../testing/surroundings.ts";
+import { RedisServer } from "../../testing/redis_server.ts";
 
 const PASSWORD = "sikrit:of redis";
 

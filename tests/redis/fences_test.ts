@@ -4,13 +4,13 @@
 import assert from "node:assert/strict";
 import { setTimeout as sleepFor } from "node:timers/promises";
 import type { RoomAlias } from "../../lib/livekit/identity.ts";
-import { RedisCommands, type Write } from "../../lib/leave/redis_commands.ts";
-import { RedisConnection } from "../../lib/leave/redis_connection.ts";
-import type { StoredJob } from "../../lib/leave/store.ts";
-import { encodeJob } from "../../lib/leave/stored_job.ts";
-import { RecordingLog } from "../http/recording_log.ts";
+import { RedisCommands, type Write } from "../../lib/leave/store/redis/commands.ts";
+import { RedisConnection } from "../../lib/leave/store/redis/connection.ts";
+import type { StoredJob } from "../../lib/leave/store/store.ts";
+import { encodeJob } from "../../lib/leave/store/stored_job.ts";
+import { RecordingLog } from "../../testing/recording_log.ts";
 import { targetOf, until } from "./replica.ts";
-import { RedisServer } from "./server.ts";
+import { RedisServer } from "../../testing/redis_server.ts";
 import { sampleJob } from "../leave/sample_jobs.ts";
 
 const LONG_MS = 60_000;

@@ -5,11 +5,11 @@ import assert from "node:assert/strict";
 import { setImmediate } from "node:timers";
 import { setTimeout as sleepFor } from "node:timers/promises";
 import type { RoomAlias } from "../../lib/livekit/identity.ts";
-import { keyText } from "../../lib/leave/job.ts";
-import { encodeJob } from "../../lib/leave/stored_job.ts";
+import { keyText } from "../../lib/leave/machine/job.ts";
+import { encodeJob } from "../../lib/leave/store/stored_job.ts";
 import { CutLine } from "./cut_line.ts";
 import { Replica, until } from "./replica.ts";
-import { RedisServer } from "./server.ts";
+import { RedisServer } from "../../testing/redis_server.ts";
 import { sampleJob } from "../leave/sample_jobs.ts";
 
 const PATIENCE_MS = 2000;

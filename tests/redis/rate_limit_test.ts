@@ -1,13 +1,13 @@
 // LIVEKIT_RATE_LIMIT over several replicas: counted in Redis together, and by each alone when Redis has gone.
 
 import assert from "node:assert/strict";
-import { clientAddress } from "../../lib/http/client_address.ts";
-import { MatrixError } from "../../lib/http/matrix_error.ts";
-import { createRateLimit, type RateLimit } from "../../lib/http/rate_limit.ts";
-import { connectToRedis } from "../../lib/redis_client.ts";
-import { RecordingLog } from "../http/recording_log.ts";
+import { clientAddress } from "../../lib/admission/client_address.ts";
+import { MatrixError } from "../../lib/matrix_error.ts";
+import { createRateLimit, type RateLimit } from "../../lib/admission/rate_limit.ts";
+import { connectToRedis } from "../../lib/redis/client.ts";
+import { RecordingLog } from "../../testing/recording_log.ts";
 import { targetOf, until } from "./replica.ts";
-import { RedisServer } from "./server.ts";
+import { RedisServer } from "../../testing/redis_server.ts";
 
 /** Whether each of some requests in a row is refused. */
 async function outcomes(limit: RateLimit, address: string, requests: number): Promise<boolean[]> {

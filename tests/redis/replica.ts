@@ -3,13 +3,13 @@
 
 import { setTimeout as sleepFor } from "node:timers/promises";
 import type { RoomAlias } from "../../lib/livekit/identity.ts";
-import { keyText } from "../../lib/leave/job.ts";
-import { RedisConnection } from "../../lib/leave/redis_connection.ts";
-import { RedisStore } from "../../lib/leave/redis_store.ts";
-import { parseRedisUrl, type RedisTarget } from "../../lib/redis_url.ts";
-import type { ParticipantEvent, Saved, StoredJob } from "../../lib/leave/store.ts";
+import { keyText } from "../../lib/leave/machine/job.ts";
+import { RedisConnection } from "../../lib/leave/store/redis/connection.ts";
+import { RedisStore } from "../../lib/leave/store/redis/store.ts";
+import { parseRedisUrl, type RedisTarget } from "../../lib/redis/url.ts";
+import type { ParticipantEvent, Saved, StoredJob } from "../../lib/leave/store/store.ts";
 import { Secret } from "../../lib/secret.ts";
-import { RecordingLog } from "../http/recording_log.ts";
+import { RecordingLog } from "../../testing/recording_log.ts";
 
 /** What a replica is started with, where it is not the usual. */
 export interface ReplicaOptions {

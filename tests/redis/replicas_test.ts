@@ -5,9 +5,9 @@ import assert from "node:assert/strict";
 import { setImmediate } from "node:timers";
 import { setTimeout as sleepFor } from "node:timers/promises";
 import type { Identity, RoomAlias } from "../../lib/livekit/identity.ts";
-import { keyText } from "../../lib/leave/job.ts";
+import { keyText } from "../../lib/leave/machine/job.ts";
 import { Replica, until } from "./replica.ts";
-import { RedisServer } from "./server.ts";
+import { RedisServer } from "../../testing/redis_server.ts";
 import { sampleJob } from "../leave/sample_jobs.ts";
 
 const ROOMS = 30;

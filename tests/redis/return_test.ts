@@ -2,12 +2,12 @@
 // the newer; participants who came and went.
 
 import assert from "node:assert/strict";
-import { keyText } from "../../lib/leave/job.ts";
-import type { StoreScript } from "../../lib/leave/redis_scripts.ts";
-import type { ParticipantEvent } from "../../lib/leave/store.ts";
+import { keyText } from "../../lib/leave/machine/job.ts";
+import type { StoreScript } from "../../lib/leave/store/redis/scripts.ts";
+import type { ParticipantEvent } from "../../lib/leave/store/store.ts";
 import { CutLine } from "./cut_line.ts";
 import { Replica, until } from "./replica.ts";
-import { RedisServer } from "./server.ts";
+import { RedisServer } from "../../testing/redis_server.ts";
 import { sampleJob } from "../leave/sample_jobs.ts";
 
 const ROOM = sampleJob(1).room;

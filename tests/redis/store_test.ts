@@ -2,15 +2,15 @@
 
 import assert from "node:assert/strict";
 import type { Identity, RoomAlias } from "../../lib/livekit/identity.ts";
-import { keyText } from "../../lib/leave/job.ts";
-import { RedisConnection } from "../../lib/leave/redis_connection.ts";
-import { RedisStore } from "../../lib/leave/redis_store.ts";
-import { encodeJob } from "../../lib/leave/stored_job.ts";
-import { RecordingLog } from "../http/recording_log.ts";
+import { keyText } from "../../lib/leave/machine/job.ts";
+import { RedisConnection } from "../../lib/leave/store/redis/connection.ts";
+import { RedisStore } from "../../lib/leave/store/redis/store.ts";
+import { encodeJob } from "../../lib/leave/store/stored_job.ts";
+import { RecordingLog } from "../../testing/recording_log.ts";
 import { Replica, targetOf, until } from "./replica.ts";
-import { RedisServer } from "./server.ts";
+import { RedisServer } from "../../testing/redis_server.ts";
 import { sampleJob } from "../leave/sample_jobs.ts";
-import { testStoreContract } from "../leave/store_contract.ts";
+import { testStoreContract } from "../leave/store/store_contract.ts";
 
 testStoreContract({
   name: "Redis",

@@ -6,7 +6,7 @@ import { fileURLToPath } from "node:url";
 import type { Room } from "livekit-client";
 import { type Browser, type BrowserContext, chromium, type JSHandle, type Page } from "playwright-core";
 import * as v from "valibot";
-import { runToEnd } from "./process.ts";
+import { runToEnd } from "../../../testing/child_process.ts";
 
 const PROGRAM = "/usr/bin/chromium";
 const LIVEKIT_CLIENT = fileURLToPath(import.meta.resolve("livekit-client"));

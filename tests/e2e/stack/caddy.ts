@@ -1,6 +1,6 @@
 // A real Caddy with one of the project's examples. It gets a certificate instead of asking a public authority for one.
 
-import { runToEnd } from "./process.ts";
+import { runToEnd } from "../../../testing/child_process.ts";
 import { adaptExample, EXAMPLE_HOST, PROXY_HOST, type ProxyOptions, type ReverseProxy, startProxy } from "./proxy.ts";
 
 const PROGRAM = "caddy";

@@ -1,9 +1,9 @@
 // A participant that can die as a phone does: without a word to anybody.
 
 import { fileURLToPath } from "node:url";
-import { BackgroundProcess } from "./process.ts";
+import { BackgroundProcess } from "../../../testing/child_process.ts";
 
-const MAIN = fileURLToPath(new URL("client_main.ts", import.meta.url));
+const MAIN = fileURLToPath(new URL("./client_main.ts", import.meta.url));
 const JOIN_TIMEOUT_MS = 30_000;
 const LEAVE_GRACE_MS = 5000;
 

@@ -1,7 +1,7 @@
 // Everything that a call is made of, wired as a deployment wires it: a local and a federated homeserver, an SFU that
 // creates no room by itself, and the service that gives full access to the local users only.
 
-import { CertificateAuthority } from "../../../demo/certificates.ts";
+import { CertificateAuthority } from "../../../testing/certificates.ts";
 import { closeClients } from "./client.ts";
 import { type LiveKit, startLiveKit } from "./livekit.ts";
 import { freeBind, type ServiceProcess, startService } from "./service.ts";

@@ -3,8 +3,8 @@
 
 import { type ParticipantInfo, RoomServiceClient, TwirpError } from "livekit-server-sdk";
 import { ensureInstalled, type Tool } from "./installation.ts";
-import { freePort } from "./loopback.ts";
-import { BackgroundProcess, runToEnd } from "./process.ts";
+import { freePort } from "../../../testing/free_port.ts";
+import { BackgroundProcess, runToEnd } from "../../../testing/child_process.ts";
 
 const VERSION = "1.13.5";
 const MODULE = "github.com/livekit/livekit-server/cmd/server";

@@ -1,7 +1,7 @@
 // A real nginx with one of the project's examples inside the smallest http block that can hold it.
 
 import { existsSync } from "node:fs";
-import { runToEnd } from "./process.ts";
+import { runToEnd } from "../../../testing/child_process.ts";
 import { adaptExample, EXAMPLE_HOST, PROXY_HOST, type ProxyOptions, type ReverseProxy, startProxy } from "./proxy.ts";
 
 // Debian keeps it where only root's PATH leads.

@@ -1,9 +1,9 @@
 // The reverse proxies of deploy/ as real programs: an example configuration with nothing but its names, ports and
 // certificate paths replaced, on loopback. What nginx and Caddy have in common.
 
-import type { ServerCertificate } from "../../../demo/certificates.ts";
-import { freePort, loopbackAddresses } from "./loopback.ts";
-import { BackgroundProcess } from "./process.ts";
+import type { ServerCertificate } from "../../../testing/certificates.ts";
+import { freePort, loopbackAddresses } from "../../../testing/free_port.ts";
+import { BackgroundProcess } from "../../../testing/child_process.ts";
 
 /** Name in the certificate and in the URL; the examples' own is {@link EXAMPLE_HOST}. */
 export const PROXY_HOST = "localhost";

@@ -3,7 +3,7 @@
 
 import * as v from "valibot";
 import { ensureInstalled, type Tool } from "./installation.ts";
-import { MissingProgram, runToEnd } from "./process.ts";
+import { MissingProgram, runToEnd } from "../../../testing/child_process.ts";
 
 const VERSION = "4.32.5";
 const TO_INSTALL = "install Python 3.10 or newer with its venv module (Debian: python3-venv)";

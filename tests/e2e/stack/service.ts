@@ -2,8 +2,8 @@
 // environment but the variables given.
 
 import { fileURLToPath } from "node:url";
-import { freePort } from "./loopback.ts";
-import { BackgroundProcess } from "./process.ts";
+import { freePort } from "../../../testing/free_port.ts";
+import { BackgroundProcess } from "../../../testing/child_process.ts";
 
 const REPOSITORY = new URL("../../../", import.meta.url);
 const START_TIMEOUT_MS = 20_000;

@@ -3,11 +3,11 @@
 // discovery, steps 1 and 2).
 
 import { randomBytes } from "node:crypto";
-import type { CertificateAuthority } from "../../../demo/certificates.ts";
+import type { CertificateAuthority } from "../../../testing/certificates.ts";
 import { ensureInstalled, type Tool } from "./installation.ts";
-import { freePort, loopbackAddresses } from "./loopback.ts";
+import { freePort, loopbackAddresses } from "../../../testing/free_port.ts";
 import { Homeserver } from "./matrix.ts";
-import { BackgroundProcess, MissingProgram, runToEnd } from "./process.ts";
+import { BackgroundProcess, MissingProgram, runToEnd } from "../../../testing/child_process.ts";
 
 const VERSION = "1.163.2";
 const START_TIMEOUT_MS = 60_000;

@@ -1,0 +1,100 @@
+// Who may ask, and how often: the lists of homeservers, the rate limit, and the proxies whose word counts for it.
+
+import { type Environment, parseNetworks, type Problems, splitList } from "./values.ts";
+import { HomeserverLists, type HomeserverPattern, parseHomeserverPattern } from "../admission/homeserver_policy.ts";
+import type { Network } from "../net/address_guard.ts";
+
+/** Requests per client address and window. */
+export interface RateLimitRule {
+  readonly requests: number;
+  readonly windowSeconds: number;
+}
+
+/** The operator's choices about who may ask. */
+export interface Admission {
+  readonly homeservers: {
+    /** `*` = all, as far as they are not blocked. */
+    readonly allowed: "*" | readonly HomeserverPattern[];
+    readonly blocked: readonly HomeserverPattern[];
+  };
+  /** null = no limit. */
+  readonly rateLimit: RateLimitRule | null;
+  /** Networks of proxies whose `X-Forwarded-For` counts. */
+  readonly trustedProxies: readonly Network[];
+}
+
+const ALLOWED = "LIVEKIT_ALLOWED_HOMESERVERS";
+const BLOCKED = "LIVEKIT_BLOCKED_HOMESERVERS";
+const RATE_LIMIT = "LIVEKIT_RATE_LIMIT";
+const PROXIES = "LIVEKIT_TRUSTED_PROXIES";
+
+const MAX_REQUESTS = 100_000;
+const MAX_WINDOW_SECONDS = 3600;
+const UNIT_SECONDS: Readonly<Record<string, number>> = { s: 1, m: 60, h: 3600 };
+
+/** Reads the choices; a list that could mean less than was meant is a problem, not a warning. */
+export function readAdmission(
+  env: Environment,
+  problems: Problems,
+  fullAccess: "*" | ReadonlySet<string>,
+  listensOnUnixSocket: boolean,
+): Admission {
+  const homeservers = { allowed: readAllowed(env, problems), blocked: readPatterns(env, BLOCKED, problems) };
+  warnAboutContradictions(homeservers, fullAccess, problems);
+
+  const rateLimit = readRateLimit(env, problems);
+  const trustedProxies = parseNetworks(env, PROXIES, problems);
+  if (rateLimit === null && trustedProxies.length > 0) problems.warn(`${PROXIES} has no effect without ${RATE_LIMIT}`);
+  if (rateLimit !== null && trustedProxies.length === 0 && !listensOnUnixSocket) {
+    problems.warn(
+      `${RATE_LIMIT} is set without ${PROXIES}: behind a proxy all clients together count as one, the proxy itself`,
+    );
+  }
+  return { homeservers, rateLimit, trustedProxies };
+}
+
+function readAllowed(env: Environment, problems: Problems): "*" | readonly HomeserverPattern[] {
+  const text = env.get(ALLOWED);
+  if (text === undefined || text.trim() === "*") return "*";
+  const patterns = readPatterns(env, ALLOWED, problems);
+  if (splitList(text).length === 0) {
+    problems.warn(`${ALLOWED} names no server: only those with full access are served`);
+  }
+  return patterns;
+}
+
+function readPatterns(env: Environment, name: string, problems: Problems): HomeserverPattern[] {
+  return splitList(env.get(name) ?? "").flatMap((entry) => {
+    const pattern = parseHomeserverPattern(entry);
+    if (pattern === null) problems.add(name, `has "${entry}"`, "server names such as example.com, or *.example.com");
+    return pattern === null ? [] : [pattern];
+  });
+}
+
+function warnAboutContradictions(
+  { allowed, blocked }: Admission["homeservers"],
+  fullAccess: "*" | ReadonlySet<string>,
+  problems: Problems,
+): void {
+  const byBlocked = new HomeserverLists({ allowed: "*", blocked, fullAccess });
+  for (const server of fullAccess === "*" ? [] : fullAccess) {
+    if (byBlocked.allows(server)) continue;
+    problems.warn(`${BLOCKED} covers "${server}", which LIVEKIT_FULL_ACCESS_HOMESERVERS lists: it is refused`);
+  }
+  for (const { text, name, isSuffix } of allowed === "*" ? [] : allowed) {
+    if (byBlocked.allows(isSuffix ? `x.${name}` : name)) continue;
+    problems.warn(`${BLOCKED} covers "${text}", which ${ALLOWED} lists: it is refused`);
+  }
+}
+
+function readRateLimit(env: Environment, problems: Problems): RateLimitRule | null {
+  const text = env.get(RATE_LIMIT)?.trim();
+  if (text === undefined) return null;
+  const match = /^(\d{1,6})\/(\d{0,4})([smh])$/.exec(text);
+  const requests = Number(match?.[1]);
+  const windowSeconds = Number(match?.[2] || 1) * (UNIT_SECONDS[match?.[3] ?? ""] ?? 0);
+  const isGood = requests >= 1 && requests <= MAX_REQUESTS && windowSeconds >= 1 && windowSeconds <= MAX_WINDOW_SECONDS;
+  if (isGood) return { requests, windowSeconds };
+  problems.add(RATE_LIMIT, `is "${text}"`, "requests per window of at most 1h, such as 20/10s or 100/1m");
+  return null;
+}

@@ -1,0 +1,103 @@
+// Where delegated leaves are kept, and whose they are. A store is the truth: a job is accepted once it is stored, and
+// a store shared by several replicas also says which of them works on a room.
+
+import type { RoomAlias } from "../../livekit/identity.ts";
+import type { Job, JobKey } from "../machine/job.ts";
+import type { JobEvent } from "../machine/machine.ts";
+
+/** A job as it is stored: all times in wall-clock ms since the epoch. */
+export type StoredJob = Omit<Job, "lookAt" | "actAt" | "failures">;
+
+/** An event of a participant, as a webhook told it. */
+export type ParticipantEvent = Extract<JobEvent, { type: "joined" | "left" | "aborted" }> & {
+  readonly room: RoomAlias;
+  /** When the webhook came, wall-clock ms: it may have waited for Redis since. */
+  readonly toldAt?: number;
+};
+
+/** What the store tells the manager. */
+export interface StoreListener {
+  /** These jobs are now ours to work on: at start, after a take-over, or handed in at another replica. */
+  adopt(jobs: readonly StoredJob[]): void;
+  /** This room is another replica's from now on: its jobs are dropped from memory, and stay stored. */
+  release(room: RoomAlias): void;
+  /** A webhook that another replica received for a room of ours. */
+  deliver(event: ParticipantEvent): void;
+  /** Events may have been missed: everything is to be looked up. */
+  gap(): void;
+}
+
+/** How a job was stored. */
+export interface Saved {
+  /** Ours to work on, or another replica's (which has been told). */
+  readonly owner: "here" | "elsewhere";
+  /** False while the store is away or full: the job is in memory, and stored as soon as that is possible. */
+  readonly isDurable: boolean;
+}
+
+/** Keeps jobs. */
+export interface LeaveStore {
+  /** What is kept where, for the log. */
+  readonly description: string;
+  /** Opens the store; the listener hears of stored jobs from then on, the first ones possibly before this resolves. */
+  open(listener: StoreListener): Promise<void>;
+  /** Stores a new job, in place of one of the same key; resolves once it is durable (or known not to be). */
+  accept(job: StoredJob): Promise<Saved>;
+  /** Stores a change of a job of ours. Written soon, together with others. */
+  update(job: StoredJob): void;
+  /** Removes a job, unless another delay ID has taken its place. */
+  remove(key: JobKey, delayId: string): void;
+  /** Where an event belongs: `here`, or passed on to the replica that works on the room. */
+  route(event: ParticipantEvent): Promise<"here" | "elsewhere">;
+  /** For how many ms from now we may act on a room for sure; 0 = not. Infinity without other replicas. */
+  leaseMs(room: RoomAlias): number;
+  /** Writes what is pending and gives our rooms back. */
+  close(): Promise<void>;
+}
+
+/** Keeps nothing beyond the process: jobs live in the manager's memory alone. */
+export class MemoryStore implements LeaveStore {
+  readonly description = "memory";
+  open(): Promise<void> {
+    return Promise.resolve();
+  }
+  accept(): Promise<Saved> {
+    return Promise.resolve({ owner: "here", isDurable: false });
+  }
+  update(): void {}
+  remove(): void {}
+  route(): Promise<"here"> {
+    return Promise.resolve("here");
+  }
+  leaseMs(): number {
+    return Infinity;
+  }
+  close(): Promise<void> {
+    return Promise.resolve();
+  }
+}
+
+/** Whether two jobs are of the same delayed event, as it was handed over. */
+export function isSameEvent(one: StoredJob, other: StoredJob): boolean {
+  return one.delayId === other.delayId && one.homeserver === other.homeserver && one.delayMs === other.delayMs;
+}
+
+/** The stored part of a job, its times moved from one clock to another. */
+export function shiftTimes(job: StoredJob, byMs: number): StoredJob {
+  const { room, identity, watched, homeserver, delayId, delayMs, state, sessions, hint } = job;
+  return {
+    ...{ room, identity, watched, homeserver, delayId, delayMs, state, sessions, hint },
+    timerStartedAt: job.timerStartedAt + byMs,
+    handedInAt: job.handedInAt + byMs,
+    waitUntil: job.waitUntil + byMs,
+    absentSince: job.absentSince === null ? null : job.absentSince + byMs,
+  };
+}
+
+/** Whether a change outlives a restart of the process. */
+export function isWorthStoring(before: StoredJob, after: StoredJob): boolean {
+  return before.state !== after.state || before.timerStartedAt !== after.timerStartedAt ||
+    before.waitUntil !== after.waitUntil || before.hint !== after.hint || before.absentSince !== after.absentSince ||
+    before.watched !== after.watched && before.watched.join() !== after.watched.join() ||
+    before.sessions !== after.sessions && JSON.stringify(before.sessions) !== JSON.stringify(after.sessions);
+}

@@ -1,0 +1,153 @@
+// Real servers on loopback for the outbound client: an authority that this test process trusts, servers that count
+// their connections, and a client that closes itself.
+
+import http from "node:http";
+import https from "node:https";
+import net from "node:net";
+import { CertificateAuthority, type CertificateRequest } from "./certificates.ts";
+import { AddressGuard, type AddressGuardOptions } from "../lib/net/address_guard.ts";
+import { OutboundClient, type OutboundClientOptions, type OutboundRequest } from "../lib/net/client.ts";
+import { OutboundError } from "../lib/net/outbound_error.ts";
+import { setTrust } from "../lib/net/trust.ts";
+
+/** An authority that this test process trusts. */
+export const authority: CertificateAuthority = await CertificateAuthority.create();
+setTrust({ certificateDirs: undefined, extraCertificates: authority.certificate });
+
+/** Counts and keeps the connections of a server, and takes them down with it. */
+export class LoopbackServer implements AsyncDisposable {
+  /** Connections so far. */
+  connections = 0;
+  readonly port: number;
+  readonly #server: net.Server;
+  readonly #sockets = new Set<net.Socket>();
+
+  private constructor(server: net.Server, port: number) {
+    this.#server = server;
+    this.port = port;
+    server.on("connection", (socket) => {
+      this.connections++;
+      this.#sockets.add(socket);
+      socket.on("error", () => {}); // clients of these tests break connections on purpose
+      socket.on("close", () => this.#sockets.delete(socket));
+    });
+  }
+
+  /** Starts a server on a loopback address. */
+  static listen(server: net.Server, host = "127.0.0.1", port = 0): Promise<LoopbackServer> {
+    return new Promise((resolve, reject) => {
+      server.once("error", reject);
+      server.listen(port, host, () => {
+        const address = server.address();
+        if (address === null || typeof address === "string") return reject(new TypeError("Cannot tell the port"));
+        resolve(new LoopbackServer(server, address.port));
+      });
+    });
+  }
+
+  /** Connections that stand at the moment. */
+  get open(): number {
+    return this.#sockets.size;
+  }
+
+  /** Breaks the connections that stand. */
+  breakConnections(): void {
+    for (const socket of this.#sockets) socket.destroy();
+  }
+
+  [Symbol.asyncDispose](): Promise<void> {
+    this.breakConnections();
+    return new Promise((resolve) => this.#server.close(() => resolve()));
+  }
+}
+
+/** An HTTP server. */
+export function serveHttp(handler: http.RequestListener, host?: string, port?: number): Promise<LoopbackServer> {
+  return LoopbackServer.listen(http.createServer(handler), host, port);
+}
+
+/** An HTTPS server with a certificate of {@link authority}. */
+export async function serveHttps(
+  request: CertificateRequest,
+  handler: http.RequestListener,
+  host?: string,
+  port?: number,
+): Promise<LoopbackServer> {
+  const { certificate, privateKey } = await authority.issue(request);
+  return await LoopbackServer.listen(https.createServer({ cert: certificate, key: privateKey }, handler), host, port);
+}
+
+/** A TCP server that does with each connection what the test says, once the client has sent its first bytes. */
+export function serveBytes(onRequest: (socket: net.Socket) => void): Promise<LoopbackServer> {
+  return LoopbackServer.listen(net.createServer((socket) => socket.once("data", () => onRequest(socket))));
+}
+
+/** A client that closes itself at the end of its scope. */
+export class DisposableClient extends OutboundClient implements Disposable {
+  [Symbol.dispose](): void {
+    this.close();
+  }
+}
+
+/** A guard under which every server has full access, unless told otherwise. */
+export function createGuard(options: Partial<AddressGuardOptions> = {}): AddressGuard {
+  return new AddressGuard({
+    fullAccess: "*",
+    overridden: new Set(),
+    allowNetworks: [],
+    tlsSkipped: false,
+    ...options,
+  });
+}
+
+/** A verifying client that finds every name at 127.0.0.1, unless told otherwise. */
+export function openClient(options: Partial<OutboundClientOptions> = {}): DisposableClient {
+  return new DisposableClient({
+    guard: createGuard(),
+    verifyTls: true,
+    resolveHost: () => Promise.resolve(["127.0.0.1"]),
+    ...options,
+  });
+}
+
+/** What must never be seen in an error. */
+export const SECRET_QUERY = "access_token=query-secret";
+
+/** A request of `https://server.example:PORT`, unless told otherwise. */
+export function request(port: number, options: Partial<OutboundRequest> = {}): OutboundRequest {
+  return {
+    method: "GET",
+    secure: true,
+    host: "server.example",
+    port,
+    path: `/secret-path?${SECRET_QUERY}`,
+    hostHeader: "server.example",
+    tlsName: "server.example",
+    rule: "operator",
+    maxResponseBytes: 1024,
+    signal: new AbortController().signal,
+    ...options,
+  };
+}
+
+/** What a request comes to: its status, or the error. Fails for an error of any other class. */
+export async function outcomeOf(client: OutboundClient, request: OutboundRequest): Promise<number | OutboundError> {
+  try {
+    return (await client.send(request)).status;
+  } catch (error) {
+    if (error instanceof OutboundError) return error;
+    throw error;
+  }
+}
+
+/** Why a request failed; its status as text when it did not. */
+export async function failureOf(client: OutboundClient, request: OutboundRequest): Promise<string> {
+  const outcome = await outcomeOf(client, request);
+  return typeof outcome === "number" ? `status ${outcome}` : outcome.failure;
+}
+
+/** Waits until a condition holds, for at most two seconds. */
+export async function until(condition: () => boolean): Promise<void> {
+  for (let i = 0; i < 200 && !condition(); i++) await new Promise((resolve) => setTimeout(resolve, 10));
+  if (!condition()) throw new Error(`Waited in vain for ${condition}`);
+}

@@ -1,0 +1,155 @@
+// The cache behind every memory of other servers: time to live, bound, order, single flight, failures.
+
+import assert from "node:assert/strict";
+import fc from "fast-check";
+import { FlightCache, type Loaded } from "../../lib/cache/loading_cache.ts";
+import { ManualClock } from "../../testing/manual_clock.ts";
+import { holdsOnlyFor } from "../../testing/refutable.ts";
+
+function open<Value>(capacity = 10) {
+  const clock = new ManualClock();
+  return { clock, cache: new FlightCache<Value>({ capacity, monotonicNow: clock.monotonicNow }) };
+}
+
+function loaded<Value>(value: Value, ttlMs = 1000): () => Promise<Loaded<Value>> {
+  return () => Promise.resolve({ value, ttlMs });
+}
+
+const mustNotLoad = (): never => assert.fail("loaded again");
+
+Deno.test("a value is served until its time is over", async () => {
+  const { clock, cache } = open<string>();
+  assert.equal(await cache.getOrLoad("a", loaded("first")), "first");
+  clock.advance(999);
+  assert.equal(cache.get("a"), "first");
+  assert.equal(await cache.getOrLoad("a", mustNotLoad), "first");
+  clock.advance(1);
+  assert.equal(cache.get("a"), undefined);
+  assert.equal(await cache.getOrLoad("a", loaded("second")), "second");
+});
+
+Deno.test("the time to live begins when the load ends", async () => {
+  const { clock, cache } = open<string>();
+  await cache.getOrLoad("a", () => {
+    clock.advance(5000);
+    return Promise.resolve({ value: "slow", ttlMs: 1000 });
+  });
+  clock.advance(999);
+  assert.equal(cache.get("a"), "slow");
+});
+
+Deno.test("a time to live of 0 serves the waiting callers only, and forgets what was there", async () => {
+  const { clock, cache } = open<string>();
+  await cache.getOrLoad("a", loaded("old"));
+  clock.advance(1000);
+  assert.equal(await cache.getOrLoad("a", loaded("passing", 0)), "passing");
+  assert.equal(cache.get("a"), undefined);
+  assert.equal(cache.size, 0);
+});
+
+Deno.test("many callers at once cost one load, per key", async () => {
+  const { cache } = open<string>();
+  const gate = Promise.withResolvers<void>();
+  const loads: string[] = [];
+  const load = (key: string) => async () => {
+    loads.push(key);
+    await gate.promise;
+    return { value: key, ttlMs: 1000 };
+  };
+  const waiting = ["a", "b"].flatMap((key) => Array.from({ length: 100 }, () => cache.getOrLoad(key, load(key))));
+  gate.resolve();
+  assert.deepEqual(new Set(await Promise.all(waiting)), new Set(["a", "b"]));
+  assert.deepEqual(loads, ["a", "b"]);
+});
+
+Deno.test("a failure reaches all who wait, is not kept, and leaves the stale value for the next load", async () => {
+  const { clock, cache } = open<string>();
+  await cache.getOrLoad("a", loaded("old"));
+  clock.advance(1000);
+  const failing = () => Promise.reject(new Error("no luck"));
+  const settled = await Promise.allSettled([cache.getOrLoad("a", failing), cache.getOrLoad("a", mustNotLoad)]);
+  assert.deepEqual(settled.map(({ status }) => status), ["rejected", "rejected"]);
+  const seen: (string | undefined)[] = [];
+  const value = await cache.getOrLoad("a", (stale) => {
+    seen.push(stale);
+    return Promise.resolve({ value: "new", ttlMs: 1000 });
+  });
+  assert.deepEqual([value, seen], ["new", ["old"]]);
+});
+
+Deno.test("a load that throws at once is a failure like any other", async () => {
+  const { cache } = open<string>();
+  await assert.rejects(
+    cache.getOrLoad("a", () => {
+      throw new Error("at once");
+    }),
+    /at once/,
+  );
+  assert.equal(await cache.getOrLoad("a", loaded("b")), "b");
+});
+
+Deno.test("a deleted key is loaded again, a load under way is stored all the same", async () => {
+  const { cache } = open<string>();
+  await cache.getOrLoad("a", loaded("old"));
+  cache.delete("a");
+  const gate = Promise.withResolvers<Loaded<string>>();
+  const underWay = cache.getOrLoad("a", () => gate.promise);
+  cache.delete("a");
+  gate.resolve({ value: "new", ttlMs: 1000 });
+  assert.equal(await underWay, "new");
+  assert.equal(cache.get("a"), "new");
+});
+
+interface Cache {
+  /** Uses a key, loading it when needed. */
+  use(key: string): Promise<unknown>;
+  has(key: string): boolean;
+  readonly size: number;
+}
+
+function ours(capacity: number): Cache {
+  const { cache } = open<string>(capacity);
+  return {
+    use: (key) => cache.getOrLoad(key, loaded(key)),
+    has: (key) => cache.get(key) !== undefined,
+    get size() {
+      return cache.size;
+    },
+  };
+}
+
+Deno.test("the keys used last are kept, never more than the capacity", async () => {
+  const keys = fc.array(fc.constantFrom(..."abcdef"), { maxLength: 30 });
+  const keepsLatest = (create: (capacity: number) => Cache) =>
+    fc.asyncProperty(fc.integer({ min: 1, max: 4 }), keys, async (capacity, keys) => {
+      const cache = create(capacity);
+      for (const key of keys) {
+        await cache.use(key);
+        assert.ok(cache.size <= capacity);
+      }
+      const latest = new Set(keys.toReversed());
+      const kept = new Set([...latest].slice(0, capacity));
+      for (const key of latest) assert.equal(cache.has(key), kept.has(key), key);
+    });
+  const plain = (isRefreshed: boolean, isBounded: boolean) => (capacity: number): Cache => {
+    const entries = new Set<string>();
+    return {
+      use(key) {
+        if (isRefreshed) entries.delete(key);
+        entries.add(key);
+        const [oldest = ""] = entries;
+        if (isBounded && entries.size > capacity) entries.delete(oldest);
+        return Promise.resolve();
+      },
+      has: (key) => entries.has(key),
+      get size() {
+        return entries.size;
+      },
+    };
+  };
+
+  await holdsOnlyFor(keepsLatest, ours, {
+    "first in, first out": plain(false, true),
+    "unbounded": plain(true, false),
+  });
+});

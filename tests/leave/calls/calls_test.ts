@@ -1,0 +1,134 @@
+// Calls to homeservers: within the lease on the room, in the log when they do not work, and ended at a close.
+
+import assert from "node:assert/strict";
+import type { ActionOutcome } from "../../../lib/leave/machine/events.ts";
+import { Calls, type WantedCall } from "../../../lib/leave/calls/calls.ts";
+import type { ActionResult } from "../../../lib/matrix/delayed_events.ts";
+import { describeJob } from "../../../lib/leave/machine/job.ts";
+import { begin } from "../../../lib/leave/machine/machine.ts";
+import { RecordingLog } from "../../../testing/recording_log.ts";
+import { DELEGATION } from "../machine/machine_table.ts";
+import { settle } from "../../simulation/virtual_time.ts";
+
+const JOB = begin(DELEGATION, 0, false).job;
+const DONE: ActionResult = { outcome: { kind: "done" }, story: "status 200" };
+
+type Act = (action: "restart" | "send", signal: AbortSignal) => Promise<ActionResult>;
+
+function stage(act: Act, leaseMs = Infinity) {
+  const log = new RecordingLog();
+  const asked: string[] = [];
+  const timers = new Set<() => void>();
+  let now = 0;
+  const calls = new Calls({
+    store: { leaseMs: () => leaseMs },
+    allowance: { take: () => 0 },
+    delayedEvents: {
+      act(_homeserver, delayId, action, signal) {
+        asked.push(`${action} ${delayId}`);
+        return act(action, signal);
+      },
+    },
+    monotonicNow: () => now,
+    random: () => 0.5,
+    setTimer(run) {
+      timers.add(run);
+      return () => timers.delete(run);
+    },
+    log,
+  });
+  /** Wants a call; resolves with its outcome. */
+  const want = (changes: Partial<WantedCall> = {}) =>
+    new Promise<ActionOutcome>((done) =>
+      calls.add({
+        job: JOB,
+        action: "restart",
+        isWanted: () => true,
+        confirm: () => Promise.resolve(true),
+        done,
+        ...changes,
+      })
+    );
+  const pass = (ms: number) => {
+    now += ms;
+    for (const run of timers) if (timers.delete(run)) run();
+  };
+  return { calls, log, asked, want, pass };
+}
+
+Deno.test("a delay ID, with which an event can be sent, does not stand in the log as a whole", () => {
+  assert.equal(describeJob({ ...JOB, delayId: "syd_QhLxWmDoRnTbVcFzKyPg" }).delay_id, "syd_QhLx…");
+});
+
+Deno.test("a call that is confirmed goes out, one that is not is held back", async () => {
+  const { want, asked } = stage(() => Promise.resolve(DONE));
+  assert.equal((await want({ action: "send", confirm: () => Promise.resolve(true) })).kind, "done");
+  assert.equal((await want({ action: "send", confirm: () => Promise.resolve(false) })).kind, "held");
+  assert.deepEqual(asked, [`send ${JOB.delayId}`]);
+});
+
+for (const [leaseMs, outcome] of [[0, "held"], [299, "held"], [300, "done"], [Infinity, "done"]] as const) {
+  Deno.test(`with ${leaseMs} ms left of the lease on its room a call is ${outcome}`, async () => {
+    const { want, asked } = stage(() => Promise.resolve(DONE), leaseMs);
+    assert.equal((await want()).kind, outcome);
+    assert.equal(asked.length, outcome === "done" ? 1 : 0);
+  });
+}
+
+Deno.test("no call outlasts the lease on its room", async () => {
+  let hasEnded = false;
+  const { want } = stage((_, signal) => {
+    return new Promise((_, reject) =>
+      signal.addEventListener("abort", () => {
+        hasEnded = true;
+        reject(signal.reason);
+      })
+    );
+  }, 300);
+  const startedAt = performance.now();
+  assert.equal((await want()).kind, "failed");
+  assert.equal(hasEnded, true);
+  assert.ok(performance.now() - startedAt < 3000, "the lease, not the five seconds of any call");
+});
+
+Deno.test("a close waits for what a homeserver was asked, and for no look", async () => {
+  const gate = Promise.withResolvers<ActionResult>();
+  const { calls, want, asked } = stage(() => gate.promise);
+  const asking = want();
+  const confirming = want({ action: "send", confirm: () => new Promise(() => {}) });
+  await settle();
+  const closing = calls.close();
+  assert.equal((await confirming).kind, "held");
+  gate.resolve(DONE);
+  assert.equal((await asking).kind, "done");
+  await closing;
+  assert.deepEqual(asked, [`restart ${JOB.delayId}`]);
+});
+
+const STORIES:
+  readonly (readonly [outcome: ActionOutcome, level: "error" | "warning" | "info" | "debug", text: RegExp])[] = [
+    [{ kind: "refused", why: "unauthorised" }, "error", /Synapse before 1\.143/],
+    [{ kind: "refused", why: "unsupported" }, "error", /org\.matrix\.msc4140/],
+    [{ kind: "refused", why: "forbidden" }, "debug", /Managed/],
+    [{ kind: "failed" }, "warning", /trying on/],
+    [{ kind: "limited", retryAfterMs: 1000 }, "info", /wants fewer/],
+    [{ kind: "gone", how: "conflict" }, "debug", /Managed/],
+    [{ kind: "done" }, "debug", /Managed/],
+  ];
+for (const [outcome, level, text] of STORIES) {
+  const name = outcome.kind === "refused" ? `refused as ${outcome.why}` : outcome.kind;
+  Deno.test(`a call that is ${name} is told as ${level}, and what anybody can cause once a minute`, async () => {
+    const { log, want, pass } = stage(() => Promise.resolve({ outcome, story: "as it was" }));
+    await want();
+    const second = want();
+    // A homeserver that failed, or wants a rest, is not asked again at once.
+    pass(10_000);
+    await second;
+    assert.equal(log.of(level).length, level === "debug" ? 2 : 1);
+    assert.match(log.text, text);
+    const third = want();
+    pass(60_000);
+    await third;
+    assert.equal(log.of(level).length, level === "debug" ? 3 : 2);
+  });
+}

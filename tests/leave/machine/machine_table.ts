@@ -1,0 +1,92 @@
+// Jobs, events and answers for tables of the machine's rows, and what a row's outcome is compared with.
+
+import assert from "node:assert/strict";
+import type { Identity, RoomAlias } from "../../../lib/livekit/identity.ts";
+import type { ServerName } from "../../../lib/matrix/server_name.ts";
+import type { ActionOutcome, JobEvent, Step } from "../../../lib/leave/machine/events.ts";
+import { type Delegation, type Job, NO_FAILURES } from "../../../lib/leave/machine/job.ts";
+import { step } from "../../../lib/leave/machine/machine.ts";
+
+export const HOUR = 3_600_000;
+export const NOW = 10 * HOUR;
+const middling = () => 0.5;
+
+export const DELEGATION: Delegation = {
+  room: "room" as RoomAlias,
+  identity: "hash" as Identity,
+  watched: ["hash" as Identity, "@u:s:D" as Identity],
+  homeserver: "s" as ServerName,
+  delayId: "syd_1",
+  delayMs: 10_000,
+};
+
+const BASE: Job = {
+  ...DELEGATION,
+  state: "waiting",
+  sessions: {},
+  timerStartedAt: NOW - 1000,
+  handedInAt: NOW - 1000,
+  waitUntil: NOW + 9000,
+  hint: "none",
+  absentSince: null,
+  failures: NO_FAILURES,
+  lookAt: Infinity,
+  actAt: Infinity,
+};
+export const WAITING = BASE;
+export const CONNECTED: Job = { ...BASE, state: "connected", sessions: { hash: "PA_1" }, actAt: NOW + 7000 };
+export const LEAVING: Job = { ...BASE, state: "leaving", hint: "left" };
+
+export const left = (sid: string, reason: string, identity = "hash"): JobEvent => ({
+  type: "left",
+  identity,
+  sid,
+  reason,
+});
+export const aborted = (sid: string, reason: string): JobEvent => ({ type: "aborted", identity: "hash", sid, reason });
+export const joined = (sid: string, identity = "hash"): JobEvent => ({ type: "joined", identity, sid });
+export const present = (sid: string): JobEvent => ({ type: "present", sessions: { hash: sid } });
+export const answered = (action: "restart" | "send", outcome: ActionOutcome): JobEvent => ({
+  type: "answered",
+  action,
+  outcome,
+  askedAt: NOW - 400,
+});
+export const ABSENT: JobEvent = { type: "absent" };
+export const UNKNOWN: JobEvent = { type: "unknown" };
+export const DUE: JobEvent = { type: "due" };
+
+export const done: ActionOutcome = { kind: "done" };
+export const gone: ActionOutcome = { kind: "gone", how: "not-found" };
+export const conflict: ActionOutcome = { kind: "gone", how: "conflict" };
+export const unauthorised: ActionOutcome = { kind: "refused", why: "unauthorised" };
+export const forbidden: ActionOutcome = { kind: "refused", why: "forbidden" };
+export const unsupported: ActionOutcome = { kind: "refused", why: "unsupported" };
+export const limited: ActionOutcome = { kind: "limited", retryAfterMs: 964 };
+export const failed: ActionOutcome = { kind: "failed" };
+export const held: ActionOutcome = { kind: "held" };
+
+/** What is expected: the end, or the effects and what the job says afterwards. */
+export type Expected = { readonly end: string } | ({ readonly effects: readonly string[] } & Partial<Job>);
+
+/** Long past the deadline. */
+export const late = { timerStartedAt: NOW - 2 * HOUR };
+
+/** One row: a job, what happens to it, and what comes of it. */
+export type Row = readonly [name: string, job: Job, event: JobEvent, expected: Expected];
+
+/** One test per row. */
+export function testRows(rows: readonly Row[]): void {
+  for (const [name, job, event, expected] of rows) {
+    Deno.test(name, () => assertStep(step(job, event, NOW, middling), expected));
+  }
+}
+
+function assertStep(result: Step, expected: Expected): void {
+  if ("end" in expected || "end" in result) return assert.deepEqual(result, expected);
+  const { effects, ...fields } = expected;
+  assert.deepEqual(result.effects, effects);
+  for (const [field, value] of Object.entries(fields)) {
+    assert.deepEqual(Object.entries(result.job).find(([name]) => name === field)?.[1], value, field);
+  }
+}

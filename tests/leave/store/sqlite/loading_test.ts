@@ -1,0 +1,350 @@
+// The embedded store while its jobs are still being loaded: whoever comes first, it is as if all had been there already.
+
+import assert from "node:assert/strict";
+import { DatabaseSync } from "node:sqlite";
+import { setTimeout as sleepFor } from "node:timers/promises";
+import type { Identity, RoomAlias } from "../../../../lib/livekit/identity.ts";
+import { SqliteStore } from "../../../../lib/leave/store/sqlite/store.ts";
+import type { StoredJob } from "../../../../lib/leave/store/store.ts";
+import { ManualClock } from "../../../../testing/manual_clock.ts";
+import { sampleJob } from "../../sample_jobs.ts";
+import { StateDirectory, StoreBench, storedIds } from "./harness.ts";
+import { inCall } from "../../../simulation/in_call.ts";
+import { World } from "../../../simulation/world.ts";
+
+const ROOM = "crowd" as RoomAlias;
+
+/** The loader's turns, given one by one. */
+class Turns {
+  readonly #waiting: (() => void)[] = [];
+  /** How long it wanted to pause before each, in ms. */
+  readonly pauses: number[] = [];
+
+  readonly sleep = (durationMs: number, signal: AbortSignal): Promise<void> => {
+    const { promise, resolve, reject } = Promise.withResolvers<void>();
+    signal.addEventListener("abort", () => reject(signal.reason));
+    this.pauses.push(durationMs);
+    this.#waiting.push(resolve);
+    return promise;
+  };
+
+  /** Gives one turn to each who waits for one. */
+  async next(): Promise<void> {
+    for (const resolve of this.#waiting.splice(0)) resolve();
+    await sleepFor(0);
+  }
+
+  /** Gives turns until nobody wants one. */
+  async all(): Promise<void> {
+    while (this.#waiting.length > 0) await this.next();
+  }
+}
+
+const clock = new ManualClock();
+
+function jobOf(n: number, changes: Partial<StoredJob> = {}): StoredJob {
+  return sampleJob(n, { timerStartedAt: clock.now(), handedInAt: clock.now(), waitUntil: clock.now(), ...changes });
+}
+
+/** A store on a directory with these jobs, open, none of them loaded. */
+async function openWith(state: StateDirectory, jobs: readonly StoredJob[]) {
+  const before = await StoreBench.open(state.directory, clock);
+  await accept(before, ...jobs);
+  await before.store.close();
+  return await openOn(state);
+}
+
+async function openOn(state: StateDirectory) {
+  const turns = new Turns();
+  const bench = new StoreBench(state.directory, clock, { sleep: turns.sleep });
+  await bench.store.open(bench.listener);
+  const adopted = () => bench.listener.adopted.map(({ delayId }) => delayId);
+  return { turns, bench, store: bench.store, adopted };
+}
+
+/** As {@link StoreBench.accept}, with as many commits as that takes. */
+async function accept(bench: StoreBench, ...jobs: StoredJob[]): Promise<boolean[]> {
+  const accepted = jobs.map((job) => bench.store.accept(job));
+  while (bench.timers.delays.length > 0) bench.timers.fire();
+  return (await Promise.all(accepted)).map(({ isDurable }) => isDurable);
+}
+
+function many(count: number, changes: Partial<StoredJob> = {}): StoredJob[] {
+  return Array.from({ length: count }, (_, n) => jobOf(n, changes));
+}
+
+async function storedJobs(state: StateDirectory): Promise<StoredJob[]> {
+  const { store, listener } = await StoreBench.open(state.directory, clock);
+  await store.close();
+  return listener.adopted;
+}
+
+function openedLines(bench: StoreBench) {
+  return bench.log.of("info").filter(({ message }) => message.startsWith("Opened the store"));
+}
+
+Deno.test("a store is open before a job is loaded; they come page by page, and the log says when all are there", async () => {
+  using state = new StateDirectory();
+  const { turns, bench, adopted } = await openWith(state, many(900));
+  const counts: number[] = [];
+  for (let turn = 0; turn < 4; turn++) {
+    assert.deepEqual(openedLines(bench), []);
+    counts.push(adopted().length);
+    clock.advance(250);
+    await turns.next();
+  }
+  assert.deepEqual(counts, [0, 400, 800, 900]);
+  assert.equal(new Set(adopted()).size, 900);
+  assert.deepEqual(openedLines(bench).map(({ fields }) => fields), [
+    { directory: state.directory, found: 900, seconds: 1 },
+  ]);
+  assert.deepEqual(turns.pauses, [0, 0, 0, 0]);
+  await bench.store.close();
+});
+
+Deno.test("what a new job replaces is handed out before it, and never again", async () => {
+  using state = new StateDirectory();
+  const { turns, bench, adopted } = await openWith(state, many(3));
+  const accepted = accept(bench, jobOf(1, { delayId: "syd_next" }));
+  assert.deepEqual(adopted(), ["syd_1"]);
+  assert.deepEqual(await accepted, [true]);
+  await turns.all();
+  assert.deepEqual(adopted(), ["syd_1", "syd_0", "syd_2"]);
+  await bench.store.close();
+  assert.deepEqual(await storedIds(state.directory), ["syd_0", "syd_2", "syd_next"]);
+});
+
+Deno.test("the same event handed in again changes nothing of what is stored", async () => {
+  using state = new StateDirectory();
+  const jobs = [jobOf(1, { state: "leaving" })];
+  const { turns, bench, adopted } = await openWith(state, jobs);
+  const commits = bench.database?.commits;
+  assert.deepEqual(await accept(bench, jobOf(1, { state: "waiting", sessions: {} })), [true]);
+  await turns.all();
+  assert.deepEqual(adopted(), ["syd_1"]);
+  assert.equal(bench.database?.commits, commits);
+  await bench.store.close();
+  assert.deepEqual(await storedJobs(state), jobs);
+});
+
+Deno.test("a new job that is removed before it is written leaves nothing of the one that it replaced", async () => {
+  using state = new StateDirectory();
+  const { turns, bench, adopted } = await openWith(state, many(2));
+  const accepted = bench.store.accept(jobOf(1, { delayId: "syd_next" }));
+  bench.store.remove(jobOf(1), "syd_next");
+  bench.timers.fire();
+  await accepted;
+  await turns.all();
+  assert.deepEqual(adopted(), ["syd_1", "syd_0"]);
+  await bench.store.close();
+  assert.deepEqual(await storedIds(state.directory), ["syd_0"]);
+});
+
+for (const isWritten of [true, false]) {
+  Deno.test(`a job that is removed before it is loaded is never handed out${isWritten ? ", nor later" : ""}`, async () => {
+    using state = new StateDirectory();
+    const { turns, bench, adopted } = await openWith(state, many(2));
+    bench.store.remove(jobOf(1), "syd_1");
+    if (isWritten) bench.timers.fire();
+    await turns.all();
+    assert.deepEqual(adopted(), ["syd_0"]);
+    await bench.store.close();
+    assert.deepEqual(await storedIds(state.directory), ["syd_0"]);
+  });
+}
+
+Deno.test("late news of a job that another one replaced long ago does not keep that one from being loaded", async () => {
+  using state = new StateDirectory();
+  const { turns, bench, adopted } = await openWith(state, many(2));
+  bench.store.remove(jobOf(1), "syd_before");
+  bench.store.update(jobOf(0, { delayId: "syd_before" }));
+  await turns.all();
+  assert.deepEqual(adopted(), ["syd_0", "syd_1"]);
+  await bench.store.close();
+  assert.deepEqual(await storedJobs(state), many(2));
+});
+
+Deno.test("a job that is changed before it is loaded is not handed out as it was", async () => {
+  using state = new StateDirectory();
+  const { turns, bench, adopted } = await openWith(state, many(2));
+  bench.store.update(jobOf(1, { state: "leaving" }));
+  await turns.all();
+  assert.deepEqual(adopted(), ["syd_0"]);
+  await bench.store.close();
+  assert.deepEqual(await storedJobs(state), [jobOf(0), jobOf(1, { state: "leaving" })]);
+});
+
+Deno.test("an event that was handed in under another identity has one job, the new one", async () => {
+  using state = new StateDirectory();
+  const { turns, bench, adopted } = await openWith(state, many(3));
+  assert.deepEqual(await accept(bench, jobOf(7, { delayId: "syd_1" })), [true]);
+  await turns.all();
+  assert.deepEqual(adopted(), ["syd_0", "syd_2"]);
+  await bench.store.close();
+  assert.deepEqual((await storedJobs(state)).map(({ identity }) => identity).sort(), [
+    "identity-0",
+    "identity-2",
+    "identity-7",
+  ]);
+});
+
+Deno.test("an event of a participant comes after all jobs of their room, and before those of others", async () => {
+  using state = new StateDirectory();
+  const names = ["crowc", "crowd<", 'crowd"', "crowd,", "crowe"] as RoomAlias[];
+  const others = names.map((room, n) => jobOf(2000 + n, { room, delayId: `syd_other_${n}` }));
+  const { turns, store, adopted } = await openWith(state, [...others, ...many(900, { room: ROOM })]);
+  let isRouted = false;
+  const route = async (room: RoomAlias) => {
+    assert.equal(await store.route({ type: "left", room, identity: "a" as Identity, sid: "PA_a", reason: "" }), "here");
+  };
+  void route(ROOM).then(() => isRouted = true);
+  await sleepFor(0);
+  assert.deepEqual([isRouted, adopted().length], [false, 400]);
+  await turns.next();
+  await turns.next();
+  assert.deepEqual([isRouted, adopted().filter((id) => !id.startsWith("syd_other")).length], [true, 900]);
+  await turns.all();
+  assert.equal(adopted().length, new Set(adopted()).size);
+  assert.equal(adopted().length, 905);
+  await store.close();
+});
+
+for (const room of ['crowd"<&>\u2028', "crowd"] as RoomAlias[]) {
+  Deno.test(`an event in the room ${JSON.stringify(room)} loads that room alone`, async () => {
+    using state = new StateDirectory();
+    const rooms = [
+      "crowd",
+      'crowd"',
+      'crowd"<&>\u2028',
+      'crowd"<&>\u2028,',
+      "crowd,",
+      "crowdy",
+      "crowc",
+    ] as RoomAlias[];
+    const { bench, adopted } = await openWith(state, rooms.map((each, n) => jobOf(n, { room: each })));
+    await bench.store.route({ type: "joined", room, identity: "a" as Identity, sid: "PA_a" });
+    assert.deepEqual(adopted(), [`syd_${rooms.indexOf(room)}`]);
+    await bench.store.close();
+  });
+}
+
+Deno.test("a store that is closed before all is loaded hands nothing out any more, and loses nothing", async () => {
+  using state = new StateDirectory();
+  const { turns, bench, adopted } = await openWith(state, many(900));
+  await turns.next();
+  const routed = bench.store.route({ type: "joined", room: "room-7" as RoomAlias, identity: "a", sid: "PA_a" });
+  bench.store.remove(jobOf(890), "syd_890");
+  void bench.store.accept(jobOf(891, { delayId: "syd_next" }));
+  const count = adopted().length;
+  await bench.store.close();
+  await routed;
+  await turns.all();
+  assert.equal(adopted().length, count);
+  assert.deepEqual(openedLines(bench), []);
+  assert.deepEqual(bench.log.of("error"), []);
+  const expected = many(900).map(({ delayId }) => delayId).filter((id) => id !== "syd_890" && id !== "syd_891");
+  assert.deepEqual(await storedIds(state.directory), [...expected, "syd_next"].sort());
+});
+
+Deno.test("entries that cannot be read are dropped wherever they stand, and counted together", async () => {
+  using state = new StateDirectory();
+  {
+    const { bench } = await openWith(state, many(450));
+    await bench.store.close();
+    using database = new DatabaseSync(state.path);
+    database.exec(`UPDATE jobs SET value = '{}' WHERE field LIKE '%identity-1__"]'`);
+  }
+  const { turns, bench, adopted } = await openOn(state);
+  await accept(bench, jobOf(110, { delayId: "syd_next" }));
+  await turns.all();
+  assert.equal(adopted().length, 350);
+  assert.deepEqual(bench.log.of("error").map(({ fields }) => fields.dropped), [100]);
+  assert.equal(openedLines(bench)[0]?.fields.found, 350);
+  await bench.store.close();
+  assert.equal((await storedIds(state.directory)).length, 351);
+});
+
+Deno.test("a disk that gives nothing is asked again, ever more seldom, until it does", async () => {
+  using state = new StateDirectory();
+  const { turns, bench, adopted } = await openWith(state, many(500));
+  await turns.next();
+  bench.database?.exec("ALTER TABLE jobs RENAME TO away");
+  for (let turn = 0; turn < 7; turn++) await turns.next();
+  assert.deepEqual(turns.pauses, [0, 0, 1000, 2000, 4000, 8000, 16_000, 30_000, 30_000]);
+  assert.deepEqual(bench.log.of("error").map(({ fields }) => fields.found), [400]);
+  assert.match(bench.log.of("error")[0]?.message ?? "", /^Cannot read .*look after the health of its disk/);
+  bench.database?.exec("ALTER TABLE away RENAME TO jobs");
+  await turns.all();
+  assert.equal(adopted().length, 500);
+  assert.equal(openedLines(bench).length, 1);
+  await bench.store.close();
+});
+
+/** A participant is in the call; then the service starts anew on a store with their job, not loaded yet. */
+async function restarted(state: StateDirectory) {
+  const first = await inCall();
+  const [stored] = first.world.store.jobs.values();
+  assert.ok(stored !== undefined);
+  await first.world.close();
+  const turns = new Turns();
+  const { bench } = await openWith(state, [stored]);
+  await bench.store.close();
+  const world = await World.create({
+    sabotage: (deps) => ({
+      ...deps,
+      store: new SqliteStore({ ...deps, directory: state.directory, sleep: turns.sleep }),
+    }),
+  });
+  world.homeserver.schedule(stored.delayId, stored.delayMs);
+  world.sfu.join(stored.room, stored.identity);
+  const send = (delayId: string) => world.homeserver.look(delayId)?.end?.how;
+  return { world, turns, alice: stored, send };
+}
+
+/** Timers of the world as they come, and turns of the event loop for the store. */
+async function pass(world: World, ms: number): Promise<void> {
+  for (let passedMs = 0; passedMs < ms; passedMs += 100) {
+    await world.time.advance(100);
+    await sleepFor(0);
+  }
+}
+
+Deno.test("a leave that is told before its job is loaded is sent at once", async () => {
+  using state = new StateDirectory();
+  const { world, turns, alice, send } = await restarted(state);
+  assert.equal(world.manager.size, 0);
+  world.sfu.leave(alice.room, alice.identity, "CLIENT_INITIATED");
+  await pass(world, 1000);
+  assert.equal(send(alice.delayId), "sent");
+  await turns.all();
+  assert.equal(world.manager.size, 0);
+  await world.close();
+});
+
+Deno.test("a new event that comes before the old one is loaded takes its place, and the session goes on", async () => {
+  using state = new StateDirectory();
+  const { world, turns, alice, send } = await restarted(state);
+  const { room, identity, watched, delayMs } = alice;
+  await world.delegate({ room, identity, watched, delayMs, delayId: "syd_next" });
+  await pass(world, 1000);
+  await turns.all();
+  assert.deepEqual(world.manager.counts, { waiting: 0, connected: 1, leaving: 0 });
+  await pass(world, 1000);
+  world.sfu.leave(room, identity, "CLIENT_INITIATED");
+  await pass(world, 1000);
+  assert.deepEqual([send("syd_next"), send(alice.delayId)], ["sent", undefined]);
+  assert.equal(world.manager.size, 0);
+  await world.close();
+});
+
+Deno.test("whoever left while the service was away is looked up when their job is loaded", async () => {
+  using state = new StateDirectory();
+  const { world, turns, alice, send } = await restarted(state);
+  world.sfu.deliver = () => {};
+  world.sfu.leave(alice.room, alice.identity, "CLIENT_INITIATED");
+  await turns.all();
+  assert.equal(world.sfu.asked.lists, 1);
+  await pass(world, 80_000);
+  assert.equal(send(alice.delayId), "sent");
+  await world.close();
+});
