@@ -8,7 +8,7 @@ const ROOT = new URL("../", import.meta.url);
 const page = Deno.readTextFileSync(new URL("docs/security.md", ROOT));
 
 const GROWING =
-  /^\s+(?:readonly )?(?:this\.)?#(\w+)(?:: .+?)? = (?:new (?:Map|Set|Fifo|FlightCache|Slots|IdleConnections|HandIns)\b|\[\]|heapOf)/gm;
+  /^\s+(?:readonly )?(?:this\.)?#(\w+)(?:: .+?)? = (?:new (?:Map|Set|Fifo|FlightCache|Semaphore|BoundedMap|IdleConnections|HandIns)\b|\[\]|heapOf)/gm;
 
 const IN_FLIGHT = "Exchanges at once";
 const IN_ALL = "… in all";
@@ -75,9 +75,10 @@ const BOUNDS: Readonly<Record<string, Readonly<Record<string, string>>>> = {
     agents: "(one per rule of the address guard)",
     idle: "Idle outbound connections",
     proxyHosts: "(the configuration)",
-    slots: "Connections per host and port",
+    connections: "Connections per host and port",
   },
   "lib/net/idle_connections.ts": { idle: "Idle outbound connections" },
+  "lib/cache/bounded_map.ts": { entries: "(each map has its row)" },
   "lib/async/semaphore.ts": { held: IN_FLIGHT, waiting: IN_FLIGHT },
   "lib/log/rarely.ts": { saidAt: "Same warning about the same thing" },
 };

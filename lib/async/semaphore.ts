@@ -1,8 +1,12 @@
-// Who may go next: a bounded number of holders per key, the others waiting in order. Node's agents have a queue of their
-// own, but a request that ends while it stands there stays in it, and is dialled for in the end.
+// A semaphore per key: so many at once, the others wait in order and within their signal.
 
-/** Counts the holders of each key and lets at most `limit` of them in at a time. */
-export class Slots {
+/** The right to go on. Released once: by {@link Permit.release} or at the end of a `using` block. */
+export interface Permit extends Disposable {
+  release(): void;
+}
+
+/** Counts the permits of each key and gives out at most `limit` of them at a time. */
+export class Semaphore {
   readonly #limit: number;
   readonly #held = new Map<string, number>();
   readonly #waiting = new Map<string, Set<() => void>>();
@@ -11,41 +15,51 @@ export class Slots {
     this.#limit = limit;
   }
 
-  /** Keys that somebody holds or waits for: 0 when all is quiet. */
+  /** Keys with a permit out: 0 when all is quiet. */
   get size(): number {
     return this.#held.size;
   }
 
   /**
-   * Takes a slot, first come first served.
+   * Takes a permit, first come first served.
    *
-   * @returns true with the slot, which {@link Slots.give} hands back; false when the signal was aborted before.
+   * @returns null when the signal was aborted before.
    */
-  take(key: string, signal: AbortSignal): Promise<boolean> {
-    if (signal.aborted) return Promise.resolve(false);
+  acquire(key: string, signal: AbortSignal): Promise<Permit | null> {
+    if (signal.aborted) return Promise.resolve(null);
     const held = this.#held.get(key) ?? 0;
     if (held < this.#limit) {
       this.#held.set(key, held + 1);
-      return Promise.resolve(true);
+      return Promise.resolve(this.#permit(key));
     }
     return new Promise((resolve) => {
       const queue = this.#waiting.get(key) ?? new Set();
       this.#waiting.set(key, queue);
-      const leave = (gotSlot: boolean) => {
+      const leave = (permit: Permit | null) => {
         queue.delete(enter);
         if (queue.size === 0) this.#waiting.delete(key);
         signal.removeEventListener("abort", giveUp);
-        resolve(gotSlot);
+        resolve(permit);
       };
-      const enter = () => leave(true);
-      const giveUp = () => leave(false);
+      const enter = () => leave(this.#permit(key));
+      const giveUp = () => leave(null);
       queue.add(enter);
       signal.addEventListener("abort", giveUp, { once: true });
     });
   }
 
-  /** Hands a slot back: to the one who has waited longest, if there is one. */
-  give(key: string): void {
+  #permit(key: string): Permit {
+    let isReleased = false;
+    const release = () => {
+      if (isReleased) return;
+      isReleased = true;
+      this.#release(key);
+    };
+    return { release, [Symbol.dispose]: release };
+  }
+
+  /** Hands the permit on to whoever has waited longest. */
+  #release(key: string): void {
     const [next] = this.#waiting.get(key) ?? [];
     if (next !== undefined) return next();
     const left = (this.#held.get(key) ?? 1) - 1;

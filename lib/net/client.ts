@@ -9,7 +9,7 @@ import { isIP, type LookupFunction, type Socket } from "node:net";
 import type { AddressGuard, DialRule } from "./address_guard.ts";
 import { IdleConnections } from "./idle_connections.ts";
 import { classify, GuardRefusal, OutboundError } from "./outbound_error.ts";
-import { Slots } from "../async/semaphore.ts";
+import { Semaphore } from "../async/semaphore.ts";
 
 /** One request to one target. No redirect is ever followed here. */
 export interface OutboundRequest {
@@ -101,7 +101,7 @@ export class OutboundClient implements Outbound {
   readonly #proxyHosts: ReadonlySet<string>;
   // A pooled connection must never serve a request that could not have dialled it: one pool per rule.
   readonly #agents = new Map<string, AgentPair>();
-  readonly #slots = new Slots(MAX_CONNECTIONS_PER_HOST);
+  readonly #connections = new Semaphore(MAX_CONNECTIONS_PER_HOST);
   readonly #idle = new IdleConnections(MAX_IDLE_CONNECTIONS);
 
   constructor(options: OutboundClientOptions) {
@@ -119,13 +119,10 @@ export class OutboundClient implements Outbound {
 
     // Grouped like the agents' pools, which thus need no bound of their own.
     const { rule, secure, host, port, tlsName, signal } = request;
-    const slot = `${rule} ${secure} ${host} ${port} ${tlsName}`;
-    if (!await this.#slots.take(slot, signal)) throw noAnswerInTime(request);
-    try {
-      return await this.#exchange(request);
-    } finally {
-      this.#slots.give(slot);
-    }
+    const pool = `${rule} ${secure} ${host} ${port} ${tlsName}`;
+    using permit = await this.#connections.acquire(pool, signal);
+    if (permit === null) throw noAnswerInTime(request);
+    return await this.#exchange(request);
   }
 
   /** Closes idle connections. */

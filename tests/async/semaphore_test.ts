@@ -1,97 +1,111 @@
-// Slots: bounded per key, handed on in order, given up by signal.
+// Semaphore: bounded per key, handed on in order, given up by signal, released once.
 
 import assert from "node:assert/strict";
 import fc from "fast-check";
-import { Slots } from "../../lib/async/semaphore.ts";
+import { type Permit, Semaphore } from "../../lib/async/semaphore.ts";
 import { countingSignal } from "../../testing/counting_signal.ts";
 
 const never = new AbortController().signal;
 
-/** True or false once it is settled, undefined while it waits. */
-async function state(taken: Promise<boolean>): Promise<boolean | undefined> {
-  return await Promise.race([taken, new Promise<undefined>((resolve) => setTimeout(() => resolve(undefined), 0))]);
+/** The permit or null once it is settled, undefined while it waits. */
+async function state(acquired: Promise<Permit | null>): Promise<Permit | null | undefined> {
+  return await Promise.race([acquired, new Promise<undefined>((resolve) => setTimeout(() => resolve(undefined), 0))]);
 }
 
-Deno.test("keys have slots of their own, and who waits is served in order", async () => {
-  const slots = new Slots(1);
-  assert.equal(await slots.take("a", never), true);
-  assert.equal(await slots.take("b", never), true);
-  const second = slots.take("a", never);
-  const third = slots.take("a", never);
+async function acquired(semaphore: Semaphore, key: string): Promise<Permit> {
+  const permit = await semaphore.acquire(key, never);
+  assert.ok(permit !== null);
+  return permit;
+}
+
+Deno.test("keys have permits of their own, and who waits is served in order", async () => {
+  const semaphore = new Semaphore(1);
+  const first = await acquired(semaphore, "a");
+  await acquired(semaphore, "b");
+  const second = semaphore.acquire("a", never);
+  const third = semaphore.acquire("a", never);
   assert.equal(await state(second), undefined);
-  slots.give("a");
-  assert.equal(await second, true);
+  first.release();
+  const permit = await second;
+  assert.ok(permit !== null);
   assert.equal(await state(third), undefined);
-  slots.give("a");
-  assert.equal(await third, true);
+  permit.release();
+  assert.ok(await third !== null);
 });
 
-Deno.test("who gives up loses the turn, and takes no slot along", async () => {
-  const slots = new Slots(1);
-  await slots.take("a", never);
+Deno.test("who gives up loses the turn, and takes no permit along", async () => {
+  const semaphore = new Semaphore(1);
+  const first = await acquired(semaphore, "a");
   const controller = new AbortController();
-  const givesUp = slots.take("a", controller.signal);
-  const patient = slots.take("a", never);
+  const givesUp = semaphore.acquire("a", controller.signal);
+  const patient = semaphore.acquire("a", never);
   controller.abort();
-  assert.equal(await givesUp, false);
-  assert.equal(await slots.take("a", controller.signal), false);
-  slots.give("a");
-  assert.equal(await patient, true);
-  slots.give("a");
-  assert.equal(slots.size, 0);
+  assert.equal(await givesUp, null);
+  assert.equal(await semaphore.acquire("a", controller.signal), null);
+  first.release();
+  (await patient)?.release();
+  assert.equal(semaphore.size, 0);
 });
 
 Deno.test("no listener stays on the signal of one who waited", async () => {
-  const slots = new Slots(1);
-  await slots.take("a", never);
+  const semaphore = new Semaphore(1);
+  const first = await acquired(semaphore, "a");
   const { signal, listeners } = countingSignal();
-  const next = slots.take("a", signal);
+  const next = semaphore.acquire("a", signal);
   assert.equal(listeners(), 1);
-  slots.give("a");
-  assert.equal(await next, true);
+  first.release();
+  assert.ok(await next !== null);
   assert.equal(listeners(), 0);
 });
 
-Deno.test("an abort after the turn came is no loss of the slot", async () => {
-  const slots = new Slots(1);
-  await slots.take("a", never);
+Deno.test("an abort after the turn came is no loss of the permit", async () => {
+  const semaphore = new Semaphore(1);
+  const first = await acquired(semaphore, "a");
   const controller = new AbortController();
-  const next = slots.take("a", controller.signal);
-  slots.give("a");
+  const next = semaphore.acquire("a", controller.signal);
+  first.release();
   controller.abort();
-  assert.equal(await next, true);
-  assert.equal(await state(slots.take("a", AbortSignal.timeout(5))), undefined);
+  assert.ok(await next !== null);
 });
 
-Deno.test("whatever happens, holders never exceed the limit, and in the end nothing is held", async () => {
+Deno.test("a permit that is released twice counts once", async () => {
+  const semaphore = new Semaphore(1);
+  {
+    using permit = await semaphore.acquire("a", never);
+    permit?.release();
+  }
+  const held = await acquired(semaphore, "a");
+  assert.equal(await state(semaphore.acquire("a", never)), undefined);
+  held.release();
+});
+
+Deno.test("whatever happens, permits never exceed the limit, and in the end nothing is held", async () => {
   const steps = fc.array(
-    fc.record({ key: fc.constantFrom("a" as const, "b" as const), act: fc.constantFrom("take", "give", "abort") }),
+    fc.record({
+      key: fc.constantFrom("a" as const, "b" as const),
+      act: fc.constantFrom("acquire", "release", "abort"),
+    }),
     { maxLength: 60 },
   );
   await fc.assert(fc.asyncProperty(fc.integer({ min: 1, max: 3 }), steps, async (limit, steps) => {
-    const slots = new Slots(limit);
-    const holders = { a: 0, b: 0 };
-    const waiting: { controller: AbortController; taken: Promise<void> }[] = [];
+    const semaphore = new Semaphore(limit);
+    const held = { a: [] as Permit[], b: [] as Permit[] };
+    const waiting: { controller: AbortController; settled: Promise<void> }[] = [];
     for (const { key, act } of steps) {
-      if (act === "take") {
+      if (act === "acquire") {
         const controller = new AbortController();
-        const taken = slots.take(key, controller.signal).then((got) => {
-          if (got) holders[key]++;
+        const settled = semaphore.acquire(key, controller.signal).then((permit) => {
+          if (permit !== null) held[key].push(permit);
         });
-        waiting.push({ controller, taken });
+        waiting.push({ controller, settled });
       } else if (act === "abort") waiting.shift()?.controller.abort();
-      else if (holders[key] > 0) {
-        holders[key]--;
-        slots.give(key);
-      }
+      else held[key].pop()?.release();
       await Promise.resolve().then(() => {});
-      assert.ok(holders.a <= limit && holders.b <= limit);
+      assert.ok(held.a.length <= limit && held.b.length <= limit);
     }
     for (const { controller } of waiting) controller.abort();
-    await Promise.all(waiting.map(({ taken }) => taken));
-    for (const key of ["a", "b"] as const) {
-      while (holders[key]-- > 0) slots.give(key);
-    }
-    assert.equal(slots.size, 0);
+    await Promise.all(waiting.map(({ settled }) => settled));
+    for (const permit of [...held.a, ...held.b]) permit.release();
+    assert.equal(semaphore.size, 0);
   }));
 });
