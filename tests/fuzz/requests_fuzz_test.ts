@@ -7,7 +7,7 @@ import { type Draft, drafts, encode, goodDrafts, toRequest } from "../http/reque
 import { HASHED_BODY, LEGACY_BODY } from "../../testing/front.ts";
 import { type Case, run } from "./campaign.ts";
 import { rowOf } from "./contract_rows.ts";
-import { SERVERS, type World, WORLDS, Worlds } from "./worlds.ts";
+import { SERVERS, type World, WORLDS, Worlds } from "../../testing/worlds.ts";
 
 const CASES = 40_000;
 const TOKEN_ROUTES = ["/sfu/get", "/get_token"];

@@ -1,15 +1,15 @@
 // Fronts in the states that the answers of the contract tell of: an ordinary one, one whose users are restricted, one
 // that is full, and so on. Each lasts a whole campaign, so that what it keeps shows on the heap.
 
-import { Capacity } from "../../lib/admission/concurrency.ts";
-import { createRateLimit } from "../../lib/admission/rate_limit.ts";
-import { Delegations } from "../../lib/leave/delegations.ts";
-import type { ClientApiOutcome } from "../../lib/matrix/client_discovery.ts";
-import type { OutboundRequest } from "../../lib/net/client.ts";
-import { OutboundError } from "../../lib/net/outbound_error.ts";
-import { answerWell, isTwirp, respond, userinfo } from "../../testing/fake_outbound.ts";
-import { createFront, type Front, type FrontOptions } from "../../testing/front.ts";
-import { RecordingLog } from "../../testing/recording_log.ts";
+import { Capacity } from "../lib/admission/concurrency.ts";
+import { createRateLimit } from "../lib/admission/rate_limit.ts";
+import { Delegations } from "../lib/leave/delegations.ts";
+import type { ClientApiOutcome } from "../lib/matrix/client_discovery.ts";
+import type { OutboundRequest } from "../lib/net/client.ts";
+import { OutboundError } from "../lib/net/outbound_error.ts";
+import { answerWell, isTwirp, respond, userinfo } from "./fake_outbound.ts";
+import { createFront, type Front, type FrontOptions } from "./front.ts";
+import { RecordingLog } from "./recording_log.ts";
 
 /** The states, with the error that each of them may answer and no other does. */
 export const WORLDS = {
