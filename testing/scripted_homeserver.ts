@@ -3,7 +3,7 @@
 
 import type { ActionResult } from "../lib/matrix/delayed_events.ts";
 import type { ServerName } from "../lib/matrix/server_name.ts";
-import type { VirtualTime } from "../tests/simulation/virtual_time.ts";
+import type { VirtualTime } from "./virtual_time.ts";
 
 /**
  * What becomes of calls.

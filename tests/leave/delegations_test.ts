@@ -8,7 +8,7 @@ import type { Identity, RoomAlias } from "../../lib/livekit/identity.ts";
 import { parseUserId, type UserId } from "../../lib/matrix/server_name.ts";
 import { RecordingLog } from "../../testing/recording_log.ts";
 import { ManualClock } from "../../testing/manual_clock.ts";
-import { settle } from "../simulation/virtual_time.ts";
+import { settle } from "../../testing/virtual_time.ts";
 
 function user(id: string): UserId {
   const parsed = parseUserId(id);

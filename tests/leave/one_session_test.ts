@@ -5,7 +5,7 @@ import assert from "node:assert/strict";
 import type { Identity } from "../../lib/livekit/identity.ts";
 import type { StoredJob } from "../../lib/leave/store/store.ts";
 import { inCall } from "../simulation/in_call.ts";
-import { settle } from "../simulation/virtual_time.ts";
+import { settle } from "../../testing/virtual_time.ts";
 import { person, World, type WorldOptions } from "../simulation/world.ts";
 
 const MINUTE = 60_000;

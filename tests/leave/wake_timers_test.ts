@@ -3,7 +3,7 @@
 import assert from "node:assert/strict";
 import fc from "fast-check";
 import { Timers } from "../../lib/leave/wake_timers.ts";
-import { VirtualTime } from "../simulation/virtual_time.ts";
+import { VirtualTime } from "../../testing/virtual_time.ts";
 
 function bench() {
   const time = new VirtualTime();

@@ -4,7 +4,7 @@
 import type { Identity, RoomAlias } from "../../lib/livekit/identity.ts";
 import type { Presence } from "../../lib/livekit/room_service.ts";
 import type { SfuEvent } from "../../lib/livekit/webhook_receiver.ts";
-import type { VirtualTime } from "./virtual_time.ts";
+import type { VirtualTime } from "../../testing/virtual_time.ts";
 
 /** How webhooks fare. */
 export type WebhookFate = "prompt" | "late" | "twice" | "halved" | "lost";

@@ -12,7 +12,7 @@ import type { ServerName } from "../../lib/matrix/server_name.ts";
 import { RecordingLog } from "../../testing/recording_log.ts";
 import { ScriptedHomeserver, type SynapseLimiter } from "../../testing/scripted_homeserver.ts";
 import { personOf, ScriptedSfu } from "./scripted_sfu.ts";
-import { settle, VirtualTime } from "./virtual_time.ts";
+import { settle, VirtualTime } from "../../testing/virtual_time.ts";
 
 /** Keeps jobs through the death of a service, as a disk would. */
 export class SurvivingStore {

@@ -5,7 +5,7 @@ import assert from "node:assert/strict";
 import { Bench, DONE, FAILED, LATENCY_MS } from "./pacing_bench.ts";
 import { LocalAllowance } from "../../../lib/leave/calls/call_queue.ts";
 import { SynapseLimiter } from "../../../testing/scripted_homeserver.ts";
-import { settle, VirtualTime } from "../../simulation/virtual_time.ts";
+import { settle, VirtualTime } from "../../../testing/virtual_time.ts";
 
 const names = (count: number, prefix = "") => Array.from({ length: count }, (_, index) => `${prefix}${index}`);
 

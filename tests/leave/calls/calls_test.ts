@@ -8,7 +8,7 @@ import { describeJob } from "../../../lib/leave/machine/job.ts";
 import { begin } from "../../../lib/leave/machine/machine.ts";
 import { RecordingLog } from "../../../testing/recording_log.ts";
 import { DELEGATION } from "../machine/machine_table.ts";
-import { settle } from "../../simulation/virtual_time.ts";
+import { settle } from "../../../testing/virtual_time.ts";
 
 const JOB = begin(DELEGATION, 0, false).job;
 const DONE: ActionResult = { outcome: { kind: "done" }, story: "status 200" };

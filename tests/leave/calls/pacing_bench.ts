@@ -3,7 +3,7 @@
 import type { ActionOutcome } from "../../../lib/leave/machine/events.ts";
 import { type Allowance, LocalAllowance, Pacer } from "../../../lib/leave/calls/call_queue.ts";
 import { SynapseLimiter } from "../../../testing/scripted_homeserver.ts";
-import { VirtualTime } from "../../simulation/virtual_time.ts";
+import { VirtualTime } from "../../../testing/virtual_time.ts";
 
 export const LATENCY_MS = 20;
 const SYNAPSE_PAUSE_MS = 500;

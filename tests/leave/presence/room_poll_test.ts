@@ -5,7 +5,7 @@ import type { RoomAlias } from "../../../lib/livekit/identity.ts";
 import { SfuError } from "../../../lib/livekit/room_service.ts";
 import { type Listing, Sweep } from "../../../lib/leave/presence/room_poll.ts";
 import { RecordingLog } from "../../../testing/recording_log.ts";
-import { VirtualTime } from "../../simulation/virtual_time.ts";
+import { VirtualTime } from "../../../testing/virtual_time.ts";
 
 function bench({ intervalMs = 60_000, rooms = ["r"] as readonly string[] } = {}) {
   const time = new VirtualTime();
