@@ -1,14 +1,46 @@
 // The job: a Matrix OpenID token in, a LiveKit grant out, in the order in which the README explains it.
 
 import type { Delegations, Refusal } from "./leave/delegations.ts";
-import { unauthorised } from "./matrix_error.ts";
-import { assertIdentityFits, type DelegationRequest, type Member, type TokenRequest } from "./http/request_bodies.ts";
+import { MatrixError, unauthorised } from "./matrix_error.ts";
 import type { AccessTokenSigner, VideoGrant } from "./livekit/access_token.ts";
-import { hashedIdentity, type Identity, legacyIdentity, type RoomAlias, roomAlias } from "./livekit/identity.ts";
+import {
+  hashedIdentity,
+  type Identity,
+  legacyIdentity,
+  MAX_IDENTITY_BYTES,
+  type RoomAlias,
+  roomAlias,
+} from "./livekit/identity.ts";
 import type { Rooms } from "./livekit/rooms.ts";
-import type { OpenIdVerifier } from "./matrix/openid.ts";
-import type { UserId } from "./matrix/server_name.ts";
+import type { OpenIdToken, OpenIdVerifier } from "./matrix/openid.ts";
+import { byteLength, type UserId } from "./matrix/server_name.ts";
 import type { Log } from "./log/log.ts";
+
+/** Who the participant will be: readable at `/sfu/get`, hashed and claimed at `/get_token`. */
+export type Member =
+  | { readonly form: "legacy"; readonly deviceId: string }
+  | { readonly form: "hashed"; readonly memberId: string; readonly userId: string; readonly deviceId: string };
+
+/** A delayed leave event that the client delegates (MSC4140). */
+export interface DelayedLeave {
+  readonly delayId: string;
+  /** The event's own delay, above 0 and at most 24 h. */
+  readonly delayMs: number;
+}
+
+/** A request for a token, its shape checked. Whether it is true is not known yet. */
+export interface TokenRequest {
+  readonly roomId: string;
+  readonly slotId: string;
+  readonly openIdToken: OpenIdToken;
+  readonly member: Member;
+  readonly delayedLeave: DelayedLeave | null;
+}
+
+/** A request to delegate a delayed leave event, and nothing else. */
+export interface DelegationRequest extends TokenRequest {
+  readonly delayedLeave: DelayedLeave;
+}
 
 /** What the client takes to the SFU. */
 export interface Grant {
@@ -123,16 +155,34 @@ function identityOf(member: Member, user: UserId): Identity {
   return identity;
 }
 
+/**
+ * Refuses an identity that LiveKit would not take.
+ *
+ * @throws MatrixError 400 M_BAD_JSON above 256 bytes.
+ */
+export function assertIdentityFits(identity: string): void {
+  if (byteLength(identity) <= MAX_IDENTITY_BYTES) return;
+  const text = `The participant identity is over ${MAX_IDENTITY_BYTES} bytes: shorten the device ID`;
+  throw new MatrixError(400, "M_BAD_JSON", text);
+}
+
 function accessOf(serverName: string, { fullAccess }: GrantPolicy): Access {
   return fullAccess === "*" || fullAccess.has(serverName) ? "full" : "restricted";
 }
 
 function videoGrant(room: string, access: Access, policy: GrantPolicy): VideoGrant {
+  if (access === "full" || policy.restrictedCanPublish) {
+    const { canUpdateOwnMetadata } = policy;
+    return { roomJoin: true, room, canPublish: true, canSubscribe: true, canUpdateOwnMetadata };
+  }
+  // Who may only watch and listen reaches nobody by data messages or metadata either. LiveKit takes what is left out of
+  // a grant for granted: each refusal is written.
   return {
     roomJoin: true,
     room,
-    canPublish: access === "full" || policy.restrictedCanPublish,
+    canPublish: false,
     canSubscribe: true,
-    canUpdateOwnMetadata: policy.canUpdateOwnMetadata,
+    canUpdateOwnMetadata: false,
+    canPublishData: false,
   };
 }

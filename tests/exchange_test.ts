@@ -2,9 +2,8 @@
 
 import assert from "node:assert/strict";
 import { mock } from "node:test";
-import { exchange, type ExchangeDeps } from "../lib/exchange.ts";
+import { exchange, type ExchangeDeps, type TokenRequest } from "../lib/exchange.ts";
 import { MatrixError, unauthorised } from "../lib/matrix_error.ts";
-import type { TokenRequest } from "../lib/http/request_bodies.ts";
 import { AccessTokenSigner } from "../lib/livekit/access_token.ts";
 import { roomAlias } from "../lib/livekit/identity.ts";
 import { Rooms } from "../lib/livekit/rooms.ts";
@@ -116,6 +115,27 @@ Deno.test("a user of another server gets a token and no room", async () => {
   assert.deepEqual(steps, ["verify example.org"]);
   assert.equal(log.of("info")[0]?.fields.access, "restricted");
 });
+
+Deno.test("a restricted user who may not publish can send neither data nor metadata, and the token says so", async () => {
+  const policy = { ...play().deps.policy, canUpdateOwnMetadata: true, restrictedCanPublish: false };
+  const { deps } = play({ policy });
+  const openIdToken = { ...LEGACY.openIdToken, matrixServerName: "example.org" };
+  assert.deepEqual(await grantOf({ ...LEGACY, openIdToken }, deps), {
+    roomJoin: true,
+    room: ROOM,
+    canPublish: false,
+    canSubscribe: true,
+    canUpdateOwnMetadata: false,
+    canPublishData: false,
+  });
+  const full = { roomJoin: true, room: ROOM, canPublish: true, canSubscribe: true, canUpdateOwnMetadata: true };
+  assert.deepEqual(await grantOf(LEGACY, deps), full);
+});
+
+async function grantOf(request: TokenRequest, deps: ExchangeDeps): Promise<unknown> {
+  const { jwt } = await exchange(request, deps, UNHURRIED);
+  return JSON.parse(atob(jwt.split(".")[1] ?? "")).video;
+}
 
 Deno.test("a claim to be somebody else ends before anything is done for it", async () => {
   const { deps, steps } = play();

@@ -4,8 +4,10 @@
 import assert from "node:assert/strict";
 import fc from "fast-check";
 import { exchange } from "../lib/exchange.ts";
+import { parseSfuRequest, parseTokenRequest } from "../lib/http/request_bodies.ts";
 import { MatrixError, unauthorised } from "../lib/matrix_error.ts";
 import { AccessTokenSigner } from "../lib/livekit/access_token.ts";
+import { type Identity, legacyIdentity } from "../lib/livekit/identity.ts";
 import { FederationClient } from "../lib/matrix/federation_client.ts";
 import { OpenIdVerifier } from "../lib/matrix/openid.ts";
 import { parseServerName, parseUserId, type ServerName, serverOf } from "../lib/matrix/server_name.ts";
@@ -211,3 +213,61 @@ Deno.test("no memory answers for another server or another token, nor after its 
     "for twice the time": remembering((server, token) => `${server} ${token}`, 2 * REMEMBERED_MS),
   });
 });
+
+// Users and devices whose texts run into each other: names, ports and devices of the same few pieces.
+const hosts = fc.constantFrom("h", "h.h", "8448", "1.2.3.4", "[::1]");
+const ports = fc.constantFrom("", ":8448", ":1", ":65535");
+const serversWithPorts = fc.tuple(hosts, ports).map((parts) => parts.join(""));
+const userIds = fc.tuple(fc.constantFrom("a", "b", "a/b"), serversWithPorts).map(([local, server]) =>
+  `@${local}:${server}`
+);
+const devicePieces = fc.constantFrom("", "P", ":", "8448", "1", "65535", "99999", "h", "@", "::1");
+const devices = fc.array(devicePieces, { maxLength: 4 }).map((pieces) => pieces.join(""));
+const participants = fc.tuple(userIds, devices);
+
+/** Gives the legacy identity that a request of a user and device leads to, or is watched under; null = refused. */
+type IdentityOf = (user: string, device: string) => Identity | null;
+
+const byParser = (parse: typeof parseSfuRequest, bodyOf: (user: string, device: string) => object): IdentityOf =>
+(
+  user,
+  device,
+) => {
+  const openid_token = { access_token: "opaque", matrix_server_name: user.slice(user.indexOf(":") + 1) };
+  try {
+    const { member } = parse(new TextEncoder().encode(JSON.stringify({ openid_token, ...bodyOf(user, device) })));
+    return legacyIdentity(user, member.deviceId);
+  } catch (error) {
+    if (error instanceof MatrixError) return null;
+    throw error;
+  }
+};
+
+const atSfuGet = byParser(parseSfuRequest, (_user, device_id) => ({ room: "!room:h", device_id }));
+const atGetToken = byParser(parseTokenRequest, (claimed_user_id, claimed_device_id) => ({
+  room_id: "!room:h",
+  slot_id: "m.call#ROOM",
+  member: { id: "m", claimed_user_id, claimed_device_id },
+}));
+
+for (const [route, identityOf] of [["/sfu/get", atSfuGet], ["/get_token", atGetToken]] as const) {
+  Deno.test(`no two users or devices that ${route} takes share a legacy identity`, async () => {
+    // The second participant is the first one cut elsewhere, wherever the text allows it, or any other.
+    const property = (identityOf: IdentityOf) =>
+      fc.property(participants, participants, fc.nat({ max: 30 }), ([user, device], other, at) => {
+        const whole = `${user}:${device}`;
+        const cut = whole.indexOf(":", at);
+        const recut = [whole.slice(0, cut), whole.slice(cut + 1)] as const;
+        for (const [otherUser, otherDevice] of [other, recut]) {
+          if (parseUserId(otherUser) === null || otherUser === user && otherDevice === device) continue;
+          const identity = identityOf(user, device);
+          if (identity !== null) assert.notEqual(identityOf(otherUser, otherDevice), identity);
+        }
+      });
+    await holdsOnlyFor(property, identityOf, {
+      "every device ID": (user, device) => legacyIdentity(user, device),
+      "all but device IDs that are a port": (user, device) =>
+        /^[0-9]+$/.test(device) ? null : legacyIdentity(user, device),
+    });
+  });
+}

@@ -3,7 +3,7 @@
 
 import type { Capacity } from "../admission/concurrency.ts";
 import { Deadlines } from "../async/deadline.ts";
-import { delegate, exchange, type ExchangeDeps } from "../exchange.ts";
+import { delegate, exchange, type ExchangeDeps, type TokenRequest } from "../exchange.ts";
 import type { HomeserverLists } from "../admission/homeserver_policy.ts";
 import type { Network } from "../net/address_guard.ts";
 import type { Log } from "../log/log.ts";
@@ -11,7 +11,7 @@ import { BodyReader } from "./body.ts";
 import { type ClientAddress, clientAddress } from "../admission/client_address.ts";
 import { MatrixError } from "../matrix_error.ts";
 import type { RateLimit } from "../admission/rate_limit.ts";
-import { parseDelegationRequest, parseSfuRequest, parseTokenRequest, type TokenRequest } from "./request_bodies.ts";
+import { parseDelegationRequest, parseSfuRequest, parseTokenRequest } from "./request_bodies.ts";
 
 /** What is known of a request beside itself. */
 export interface RequestInfo {

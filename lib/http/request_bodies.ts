@@ -1,41 +1,33 @@
 // From the JSON of a client to a typed request, or the error it gets. Unknown fields are ignored, null counts as
-// absent, and every text that goes on is well-formed Unicode.
+// absent, and every text that goes on is well-formed Unicode of a bounded length. Checked by hand, field by field: this
+// runs for each request, and a schema library costs several times as much (the tests hold it against one).
 
-import * as v from "valibot";
+import { assertIdentityFits, type DelayedLeave, type DelegationRequest, type TokenRequest } from "../exchange.ts";
+import { LEGACY_SLOT } from "../livekit/identity.ts";
+import { MAX_DELAY_ID_BYTES } from "../matrix/delayed_events.ts";
 import type { OpenIdToken } from "../matrix/openid.ts";
 import { byteLength } from "../matrix/server_name.ts";
-import { LEGACY_SLOT, MAX_IDENTITY_BYTES } from "../livekit/identity.ts";
-import { Secret } from "../secret.ts";
 import { MatrixError } from "../matrix_error.ts";
-
-/** Who the participant will be: readable at `/sfu/get`, hashed and claimed at `/get_token`. */
-export type Member =
-  | { readonly form: "legacy"; readonly deviceId: string }
-  | { readonly form: "hashed"; readonly memberId: string; readonly userId: string; readonly deviceId: string };
-
-/** A delayed leave event that the client hands over (MSC4140). */
-export interface DelayedLeave {
-  readonly delayId: string;
-  /** The event's own delay, above 0 and at most 24 h. */
-  readonly delayMs: number;
-}
-
-/** A request for a token, its shape checked. Whether it is true is not known yet. */
-export interface TokenRequest {
-  readonly roomId: string;
-  readonly slotId: string;
-  readonly openIdToken: OpenIdToken;
-  readonly member: Member;
-  readonly delayedLeave: DelayedLeave | null;
-}
-
-/** A request to take charge of a delayed leave event, and nothing else. */
-export interface DelegationRequest extends TokenRequest {
-  readonly delayedLeave: DelayedLeave;
-}
+import { Secret } from "../secret.ts";
 
 const UTF8 = new TextDecoder("utf-8", { fatal: true, ignoreBOM: true });
 const MAX_DELAY_MS = 24 * 60 * 60_000;
+
+// Of room and user IDs (Matrix specification, appendices, "Room IDs" and "User Identifiers"), and of state keys, which a
+// slot's ID is (client-server API, "Size limits").
+const MAX_ID_BYTES = 255;
+// The specification has no limit; Synapse takes device IDs of up to 512 characters.
+const MAX_DEVICE_ID_BYTES = 512;
+// Clients without sticky events write `user:device`.
+const MAX_MEMBER_ID_BYTES = MAX_ID_BYTES + 1 + MAX_DEVICE_ID_BYTES;
+// Travels in a URL's query, and proxies take 8 KiB of those.
+const MAX_TOKEN_BYTES = 4096;
+
+// A server name may end in `:` and 1 to 5 digits: `user:device` of such a device could be read as that of another user,
+// `@alice:h` with `8448:P` as `@alice:h:8448` with `P`. Those of hashed members are watched under that name as well.
+const LIKE_A_PORT = /^[0-9]{1,5}:/;
+
+const NUMBER_TEXT = /^[+-]?\d{1,20}(\.0*)?$/;
 
 // The texts below are what clients show and operators search for: part of the contract.
 const NO_ROOM = "Missing room parameter";
@@ -45,35 +37,18 @@ const NO_ROOM_OR_SLOT = "The request body is missing `room_id` or `slot_id`";
 const NO_MEMBER = "The request body `member` is missing a `id`, `claimed_user_id` or `claimed_device_id`";
 const NO_OPENID_TOKEN = "The request body `openid_token` is missing a `access_token` or `matrix_server_name`";
 
-// Absent, null and "" are the same: missing. A lone surrogate would give different rooms one name.
-const Text = v.nullish(v.pipe(v.string(), v.check((text) => text.isWellFormed())), "");
-const Token = v.nullish(objectOf({ access_token: Text, matrix_server_name: Text }), {});
-const IntegralNumber = v.pipe(v.number(), v.integer());
-const NumberText = v.pipe(v.string(), v.regex(/^[+-]?\d{1,20}(\.0*)?$/), v.transform(Number));
-const DelayTimeout = v.nullish(v.union([IntegralNumber, NumberText, v.pipe(v.literal(""), v.transform(() => null))]));
-const delayFields = { delay_id: Text, delay_timeout: DelayTimeout };
-
-const LegacyBody = objectOf({ room: Text, openid_token: Token, device_id: Text, ...delayFields });
-const HashedBody = objectOf({
-  room_id: Text,
-  slot_id: Text,
-  openid_token: Token,
-  member: v.nullish(objectOf({ id: Text, claimed_user_id: Text, claimed_device_id: Text }), {}),
-  ...delayFields,
-});
-// Enough to tell the two shapes apart: `/sfu/get` takes both.
-const EitherBody = objectOf({ room: Text, room_id: Text, slot_id: Text, member: v.optional(v.unknown()) });
-
 /**
  * Parses the body of `/sfu/get`: the legacy shape, or that of `/get_token`.
  *
  * @throws MatrixError 400 M_NOT_JSON or M_BAD_JSON.
  */
 export function parseSfuRequest(body: Uint8Array): TokenRequest {
-  const json = parseJson(body);
-  const either = shape(EitherBody, json);
-  const isHashed = either.room === "" && (either.room_id !== "" || either.slot_id !== "" || either.member != null);
-  return isHashed ? hashedRequest(json) : legacyRequest(json);
+  const fields = parseFields(body);
+  const room = textAt(fields, "room");
+  const roomId = textAt(fields, "room_id");
+  const slotId = textAt(fields, "slot_id");
+  const isHashed = room === "" && (roomId !== "" || slotId !== "" || !isAbsent(fields.member));
+  return isHashed ? hashedRequest(fields) : legacyRequest(fields);
 }
 
 /**
@@ -82,7 +57,7 @@ export function parseSfuRequest(body: Uint8Array): TokenRequest {
  * @throws MatrixError 400 M_NOT_JSON or M_BAD_JSON.
  */
 export function parseDelegationRequest(body: Uint8Array): DelegationRequest {
-  const request = hashedRequest(parseJson(body));
+  const request = hashedRequest(parseFields(body));
   if (request.delayedLeave === null) throw badJson(NO_DELAY);
   return { ...request, delayedLeave: request.delayedLeave };
 }
@@ -93,91 +68,150 @@ export function parseDelegationRequest(body: Uint8Array): DelegationRequest {
  * @throws MatrixError 400 M_NOT_JSON or M_BAD_JSON.
  */
 export function parseTokenRequest(body: Uint8Array): TokenRequest {
-  return hashedRequest(parseJson(body));
+  return hashedRequest(parseFields(body));
 }
 
-function legacyRequest(json: unknown): TokenRequest {
-  const body = shape(LegacyBody, json);
-  if (body.room === "") throw badJson(NO_ROOM);
-  const openIdToken = parseOpenIdToken(body.openid_token, NO_TOKEN);
-  const delayedLeave = parseDelayedLeave(body);
+// Both read all types first: a wrong type is M_NOT_JSON, whatever else is missing.
+
+function legacyRequest(fields: Fields): TokenRequest {
+  const roomId = textAt(fields, "room");
+  const token = tokenTexts(fields);
+  const deviceId = textAt(fields, "device_id");
+  const delay = delayFields(fields);
+
+  if (roomId === "") throw badJson(NO_ROOM);
+  const openIdToken = toOpenIdToken(token, NO_TOKEN);
+  const delayedLeave = toDelayedLeave(delay);
+  assertLength("room", roomId, MAX_ID_BYTES);
+  assertUnambiguous("device_id", deviceId);
   // The shortest user ID of that server decides whether any identity can fit: no need to ask first.
-  assertIdentityFits(`@x:${openIdToken.matrixServerName}:${body.device_id}`);
+  assertIdentityFits(`@x:${openIdToken.matrixServerName}:${deviceId}`);
+  return { roomId, slotId: LEGACY_SLOT, openIdToken, member: { form: "legacy", deviceId }, delayedLeave };
+}
+
+function hashedRequest(fields: Fields): TokenRequest {
+  const roomId = textAt(fields, "room_id");
+  const slotId = textAt(fields, "slot_id");
+  const token = tokenTexts(fields);
+  const member = objectAt(fields, "member");
+  const memberId = textAt(member, "id", "member.");
+  const userId = textAt(member, "claimed_user_id", "member.");
+  const deviceId = textAt(member, "claimed_device_id", "member.");
+  const delay = delayFields(fields);
+
+  if (roomId === "" || slotId === "") throw badJson(NO_ROOM_OR_SLOT);
+  if (memberId === "" || userId === "" || deviceId === "") throw badJson(NO_MEMBER);
+  const openIdToken = toOpenIdToken(token, NO_OPENID_TOKEN);
+  const delayedLeave = toDelayedLeave(delay);
+  assertLength("room_id", roomId, MAX_ID_BYTES);
+  assertLength("slot_id", slotId, MAX_ID_BYTES);
+  assertLength("id", memberId, MAX_MEMBER_ID_BYTES);
+  assertLength("claimed_user_id", userId, MAX_ID_BYTES);
+  assertLength("claimed_device_id", deviceId, MAX_DEVICE_ID_BYTES);
+  assertUnambiguous("claimed_device_id", deviceId);
+  return { roomId, slotId, openIdToken, member: { form: "hashed", memberId, userId, deviceId }, delayedLeave };
+}
+
+interface TokenTexts {
+  readonly accessToken: string;
+  readonly matrixServerName: string;
+}
+
+function tokenTexts(fields: Fields): TokenTexts {
+  const token = objectAt(fields, "openid_token");
   return {
-    roomId: body.room,
-    slotId: LEGACY_SLOT,
-    openIdToken,
-    member: { form: "legacy", deviceId: body.device_id },
-    delayedLeave,
+    accessToken: textAt(token, "access_token", "openid_token."),
+    matrixServerName: textAt(token, "matrix_server_name", "openid_token."),
   };
 }
 
-function hashedRequest(json: unknown): TokenRequest {
-  const body = shape(HashedBody, json);
-  if (body.room_id === "" || body.slot_id === "") throw badJson(NO_ROOM_OR_SLOT);
-  const { id = "", claimed_user_id: userId = "", claimed_device_id: deviceId = "" } = body.member;
-  if (id === "" || userId === "" || deviceId === "") throw badJson(NO_MEMBER);
-  return {
-    roomId: body.room_id,
-    slotId: body.slot_id,
-    openIdToken: parseOpenIdToken(body.openid_token, NO_OPENID_TOKEN),
-    member: { form: "hashed", memberId: id, userId, deviceId },
-    delayedLeave: parseDelayedLeave(body),
-  };
-}
-
-/**
- * Refuses an identity that LiveKit would not take.
- *
- * @throws MatrixError 400 M_BAD_JSON above 256 bytes.
- */
-export function assertIdentityFits(identity: string): void {
-  if (byteLength(identity) <= MAX_IDENTITY_BYTES) return;
-  throw badJson(`The participant identity is over ${MAX_IDENTITY_BYTES} bytes: shorten the device ID`);
-}
-
-function parseOpenIdToken(token: v.InferOutput<typeof Token>, missing: string): OpenIdToken {
-  const { access_token: accessToken = "", matrix_server_name: matrixServerName = "" } = token;
+function toOpenIdToken({ accessToken, matrixServerName }: TokenTexts, missing: string): OpenIdToken {
   if (accessToken === "" || matrixServerName === "") throw badJson(missing);
+  assertLength("access_token", accessToken, MAX_TOKEN_BYTES);
   return { accessToken: new Secret(accessToken), matrixServerName };
 }
 
-function parseDelayedLeave(
-  body: { readonly delay_id: string; readonly delay_timeout?: number | null | undefined },
-): DelayedLeave | null {
-  const delayMs = body.delay_timeout ?? null;
-  if (body.delay_id === "" && delayMs === null) return null;
-  if (body.delay_id === "" || delayMs === null || delayMs <= 0) throw badJson(NO_DELAY);
-  // It becomes a path segment, and these two would climb.
-  if (body.delay_id === "." || body.delay_id === "..") throw badJson(`The \`delay_id\` "${body.delay_id}" is no ID`);
-  return { delayId: body.delay_id, delayMs: Math.min(delayMs, MAX_DELAY_MS) };
+interface DelayFields {
+  readonly delayId: string;
+  readonly delayMs: number | null;
 }
 
-function parseJson(body: Uint8Array): unknown {
+function delayFields(fields: Fields): DelayFields {
+  return { delayId: textAt(fields, "delay_id"), delayMs: delayMsAt(fields.delay_timeout) };
+}
+
+function delayMsAt(value: unknown): number | null {
+  if (isAbsent(value) || value === "") return null;
+  if (typeof value === "number" && Number.isInteger(value)) return value;
+  if (typeof value === "string" && NUMBER_TEXT.test(value)) return Number(value);
+  throw wrongType("delay_timeout");
+}
+
+function toDelayedLeave({ delayId, delayMs }: DelayFields): DelayedLeave | null {
+  if (delayId === "" && delayMs === null) return null;
+  if (delayId === "" || delayMs === null || delayMs <= 0) throw badJson(NO_DELAY);
+  // It becomes a path segment, and these two would climb.
+  if (delayId === "." || delayId === "..") throw badJson(`The \`delay_id\` "${delayId}" is no ID`);
+  assertLength("delay_id", delayId, MAX_DELAY_ID_BYTES);
+  return { delayId, delayMs: Math.min(delayMs, MAX_DELAY_MS) };
+}
+
+function assertLength(name: string, text: string, maxBytes: number): void {
+  if (byteLength(text) > maxBytes) throw badJson(`The request body's \`${name}\` is over ${maxBytes} bytes`);
+}
+
+function assertUnambiguous(name: string, deviceId: string): void {
+  if (!LIKE_A_PORT.test(deviceId)) return;
+  throw badJson(`The request body's \`${name}\` begins with digits and a colon, like the port of a server name`);
+}
+
+type Fields = Readonly<Record<string, unknown>>;
+
+function parseFields(body: Uint8Array): Fields {
+  let json: unknown;
   try {
-    return JSON.parse(UTF8.decode(body));
+    json = JSON.parse(UTF8.decode(body));
   } catch {
     // The parser's own message quotes the text around the fault, which may be a token.
     throw notJson("no JSON in UTF-8");
   }
+  if (!isObject(json)) throw wrongType("body");
+  return json;
 }
 
-function shape<Output>(schema: v.GenericSchema<unknown, Output>, json: unknown): Output {
-  const result = v.safeParse(schema, json, { abortEarly: true });
-  if (result.success) return result.output;
-  // The path alone: a value may be a token.
-  throw notJson(`wrong type: ${v.getDotPath(result.issues[0]) ?? "body"}`);
+function objectAt(fields: Fields, name: string): Fields {
+  const value = fields[name];
+  if (isAbsent(value)) return {};
+  if (!isObject(value)) throw wrongType(name);
+  return value;
 }
 
-// To valibot an array is an object, one without any field.
-function objectOf<Entries extends v.ObjectEntries>(entries: Entries) {
-  return v.pipe(v.custom<object>((input) => !Array.isArray(input)), v.object(entries));
+/** The text of a field; absent, null and "" are the same: missing. */
+function textAt(fields: Fields, name: string, pathBefore = ""): string {
+  const value = fields[name];
+  if (isAbsent(value)) return "";
+  // A lone surrogate would give different rooms one name.
+  if (typeof value !== "string" || !value.isWellFormed()) throw wrongType(`${pathBefore}${name}`);
+  return value;
+}
+
+function isObject(value: unknown): value is Fields {
+  return typeof value === "object" && value !== null && !Array.isArray(value);
+}
+
+function isAbsent(value: unknown): value is null | undefined {
+  return value === undefined || value === null;
 }
 
 function badJson(message: string): MatrixError {
   return new MatrixError(400, "M_BAD_JSON", message);
 }
 
-function notJson(cause: unknown): MatrixError {
+/** @param path Where it is; the value may be a token, and is not told. */
+function wrongType(path: string): MatrixError {
+  return notJson(`wrong type: ${path}`);
+}
+
+function notJson(cause: string): MatrixError {
   return new MatrixError(400, "M_NOT_JSON", "Error reading request", { cause });
 }

@@ -22,6 +22,8 @@ export interface VideoGrant {
   readonly canPublish?: boolean;
   readonly canSubscribe?: boolean;
   readonly canUpdateOwnMetadata?: boolean;
+  /** LiveKit reads a missing `canPublishData` as `canPublish`. */
+  readonly canPublishData?: boolean;
 }
 
 /** Who may do what, and from when to when (seconds since the epoch). */

@@ -21,6 +21,9 @@ export interface ActionResult {
   readonly story: string;
 }
 
+/** The longest delay ID that is taken; Synapse's have some twenty bytes. */
+export const MAX_DELAY_ID_BYTES = 255;
+
 const PATH = "/_matrix/client/unstable/org.matrix.msc4140/delayed_events";
 const VERSIONS_PATH = "/_matrix/client/versions";
 const MAX_RESPONSE_BYTES = 64 * 1024;

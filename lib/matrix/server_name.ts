@@ -19,7 +19,6 @@ export interface ServerNameParts {
 const DNS_NAME = /^[0-9A-Za-z.-]{1,255}$/;
 const PORT = /^[0-9]{1,5}$/;
 const MAX_PORT = 65_535;
-const ENCODER = new TextEncoder();
 const MAX_USER_ID_BYTES = 255;
 const CONTROL_CHARACTER = /\p{Cc}/u;
 
@@ -63,7 +62,7 @@ export function serverOf(user: UserId): ServerName {
 
 /** Length in UTF-8 bytes, the unit of Matrix's and LiveKit's limits. */
 export function byteLength(text: string): number {
-  return ENCODER.encode(text).length;
+  return Buffer.byteLength(text, "utf8");
 }
 
 function splitServerName(text: string): ServerNameParts | null {

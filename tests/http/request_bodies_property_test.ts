@@ -2,8 +2,10 @@
 
 import assert from "node:assert/strict";
 import fc from "fast-check";
+import * as v from "valibot";
+import type { TokenRequest } from "../../lib/exchange.ts";
 import { MatrixError } from "../../lib/matrix_error.ts";
-import { parseSfuRequest, parseTokenRequest, type TokenRequest } from "../../lib/http/request_bodies.ts";
+import { parseSfuRequest, parseTokenRequest } from "../../lib/http/request_bodies.ts";
 import { Secret } from "../../lib/secret.ts";
 
 type Parse = (body: Uint8Array) => TokenRequest;
@@ -45,6 +47,54 @@ Deno.test("the property finds a parser that trusts its input", () => {
 Deno.test("the property finds a parser that replaces ill-formed text", () => {
   assert.throws(() => fc.assert(keepsRoomsApart(parseReplacing), RUNS));
 });
+
+// The shapes of the bodies once more, in the words of a schema library.
+const objectOf = <Entries extends v.ObjectEntries>(entries: Entries) =>
+  v.pipe(v.custom<object>((input) => !Array.isArray(input)), v.object(entries));
+const Text = v.nullish(v.pipe(v.string(), v.check((text) => text.isWellFormed())), "");
+const IntegralNumber = v.pipe(v.number(), v.integer());
+const NumberText = v.pipe(v.string(), v.regex(/^[+-]?\d{1,20}(\.0*)?$/), v.transform(Number));
+const Common = {
+  openid_token: v.nullish(objectOf({ access_token: Text, matrix_server_name: Text }), {}),
+  delay_id: Text,
+  delay_timeout: v.nullish(v.union([IntegralNumber, NumberText, v.pipe(v.literal(""), v.transform(() => null))])),
+};
+const LegacyBody = objectOf({ room: Text, device_id: Text, ...Common });
+const HashedBody = objectOf({
+  room_id: Text,
+  slot_id: Text,
+  member: v.nullish(objectOf({ id: Text, claimed_user_id: Text, claimed_device_id: Text }), {}),
+  ...Common,
+});
+// Enough to tell the two apart.
+const EitherBody = objectOf({ room: Text, room_id: Text, slot_id: Text, member: v.optional(v.unknown()) });
+
+function schemaOf(parse: Parse, json: unknown): v.GenericSchema {
+  if (parse === parseTokenRequest) return HashedBody;
+  const either = v.safeParse(EitherBody, json);
+  if (!either.success) return EitherBody;
+  const { room, room_id, slot_id, member } = either.output;
+  return room === "" && (room_id !== "" || slot_id !== "" || member != null) ? HashedBody : LegacyBody;
+}
+
+function errcodeOf(parse: Parse, body: Uint8Array): string | null {
+  try {
+    parse(body);
+    return null;
+  } catch (error) {
+    return error instanceof MatrixError ? error.errcode : `threw ${error}`;
+  }
+}
+
+for (const parse of [parseSfuRequest, parseTokenRequest]) {
+  Deno.test(`${parse.name} says M_NOT_JSON to what a schema of the body refuses, and to nothing else`, () => {
+    const property = fc.property(anyJson(), (json) => {
+      const fits = v.safeParse(schemaOf(parse, json), json).success;
+      assert.equal(errcodeOf(parse, encode(json)) === "M_NOT_JSON", !fits);
+    });
+    fc.assert(property, RUNS);
+  });
+}
 
 function isTotal(parse: Parse) {
   return fc.property(anyBody(), (body) => {
@@ -89,13 +139,26 @@ function roomOf(parse: Parse, half: string, padding: string): string | null {
 
 // Bytes, any JSON, and most of all bodies that are nearly right.
 function anyBody(): fc.Arbitrary<Uint8Array> {
-  const encode = (json: unknown) => new TextEncoder().encode(JSON.stringify(json));
+  return fc.oneof(
+    { weight: 1, arbitrary: fc.uint8Array() },
+    { weight: 1, arbitrary: fc.json().map((json) => new TextEncoder().encode(json)) },
+    { weight: 6, arbitrary: nearlyRight().map(encode) },
+  );
+}
+
+/** What can be written as JSON, in the form in which it is read again. */
+function anyJson(): fc.Arbitrary<unknown> {
+  const read = (json: unknown): unknown => JSON.parse(JSON.stringify(json));
+  return fc.oneof({ weight: 1, arbitrary: fc.jsonValue() }, { weight: 6, arbitrary: nearlyRight() }).map(read);
+}
+
+function nearlyRight() {
   const text = fc.oneof(fc.string({ unit: "binary" }), fc.constantFrom("", ".", "..", "example.com", "\ud800", "é"));
   const odd = fc.oneof({ weight: 8, arbitrary: text }, fc.jsonValue(), fc.constant(undefined));
   const delay = fc.oneof(fc.integer(), fc.double(), fc.integer().map(String), odd);
   const token = fc.record({ access_token: odd, matrix_server_name: odd, expires_in: odd }, { requiredKeys: [] });
   const member = fc.record({ id: odd, claimed_user_id: odd, claimed_device_id: odd }, { requiredKeys: [] });
-  const near = fc.record({
+  return fc.record({
     room: odd,
     room_id: odd,
     slot_id: odd,
@@ -105,11 +168,10 @@ function anyBody(): fc.Arbitrary<Uint8Array> {
     delay_id: odd,
     delay_timeout: delay,
   }, { requiredKeys: [] });
-  return fc.oneof(
-    { weight: 1, arbitrary: fc.uint8Array() },
-    { weight: 1, arbitrary: fc.json().map((json) => new TextEncoder().encode(json)) },
-    { weight: 6, arbitrary: near.map(encode) },
-  );
+}
+
+function encode(json: unknown): Uint8Array {
+  return new TextEncoder().encode(JSON.stringify(json));
 }
 
 function request(roomId: string, accessToken: string): TokenRequest {

@@ -3,7 +3,8 @@
 import assert from "node:assert/strict";
 import { isDeepStrictEqual } from "node:util";
 import { MatrixError } from "../../lib/matrix_error.ts";
-import { parseSfuRequest, parseTokenRequest, type TokenRequest } from "../../lib/http/request_bodies.ts";
+import type { TokenRequest } from "../../lib/exchange.ts";
+import { parseSfuRequest, parseTokenRequest } from "../../lib/http/request_bodies.ts";
 import { HASHED_BODY, LEGACY_BODY } from "../../testing/front.ts";
 
 type Parse = (body: Uint8Array) => TokenRequest;
@@ -79,6 +80,51 @@ const BAD_JSON: readonly (readonly [parse: Parse, body: unknown, message: string
   [parseSfuRequest, legacy({ device_id: "D".repeat(242) }), TOO_LONG],
   [parseSfuRequest, legacy({ device_id: "ä".repeat(121) }), TOO_LONG],
 ];
+
+// Each text that is kept, or passed on, at its longest and one byte over it.
+const D = { delay_id: "d", delay_timeout: 1 };
+const LONGEST: readonly (readonly [name: string, maxBytes: number, parse: Parse, bodyOf: (text: string) => object])[] =
+  [
+    ["room", 255, parseSfuRequest, (room) => legacy({ room })],
+    ["room_id", 255, parseTokenRequest, (room_id) => hashed({ room_id })],
+    ["slot_id", 255, parseTokenRequest, (slot_id) => hashed({ slot_id })],
+    ["id", 768, parseTokenRequest, (id) => hashed(member({ id }))],
+    ["claimed_user_id", 255, parseTokenRequest, (claimed_user_id) => hashed(member({ claimed_user_id }))],
+    ["claimed_device_id", 512, parseTokenRequest, (claimed_device_id) => hashed(member({ claimed_device_id }))],
+    ["access_token", 4096, parseSfuRequest, (access_token) => legacy(token({ access_token }))],
+    ["access_token", 4096, parseTokenRequest, (access_token) => hashed(token({ access_token }))],
+    ["delay_id", 255, parseSfuRequest, (delay_id) => legacy({ ...D, delay_id })],
+    ["delay_id", 255, parseTokenRequest, (delay_id) => hashed({ ...D, delay_id })],
+  ];
+
+for (const [name, maxBytes, parse, bodyOf] of LONGEST) {
+  Deno.test(`${parse.name} takes a \`${name}\` of ${maxBytes} bytes and says M_BAD_JSON to a longer one`, () => {
+    const longest = "é".repeat(maxBytes / 2).padEnd(maxBytes - Math.floor(maxBytes / 2), "x");
+    assert.ok(parse(bytes(bodyOf(longest))));
+    const message = `The request body's \`${name}\` is over ${maxBytes} bytes`;
+    assert.deepEqual(refusal(parse, bodyOf(`${longest}x`)), ["M_BAD_JSON", message]);
+  });
+}
+
+for (const device of ["8448:P", "0:", "99999:", "1:2:3"]) {
+  Deno.test(`a device ID like "${device}" is M_BAD_JSON: its identity could be another user's`, () => {
+    const ending = "begins with digits and a colon, like the port of a server name";
+    const message = `The request body's \`device_id\` ${ending}`;
+    assert.deepEqual(refusal(parseSfuRequest, legacy({ device_id: device })), ["M_BAD_JSON", message]);
+    const claimed = hashed(member({ claimed_device_id: device }));
+    assert.deepEqual(refusal(parseTokenRequest, claimed), [
+      "M_BAD_JSON",
+      `The request body's \`claimed_device_id\` ${ending}`,
+    ]);
+  });
+}
+
+for (const device of ["ABCDEFGHIJ", "8448", "8448-P", ":8448:P", "x8448:P", "123456:P", "-1:P", "٣:P"]) {
+  Deno.test(`a device ID like "${device}" is taken`, () => {
+    assert.ok(parseSfuRequest(bytes(legacy({ device_id: device }))));
+    assert.ok(parseTokenRequest(bytes(hashed(member({ claimed_device_id: device })))));
+  });
+}
 
 for (const [parse, body, message] of BAD_JSON) {
   Deno.test(`${parse.name} says M_BAD_JSON to ${label(body)}`, () => {

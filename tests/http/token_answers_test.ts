@@ -77,6 +77,7 @@ Deno.test("users of servers that are not listed may join, and no room is created
     canPublish: false,
     canSubscribe: true,
     canUpdateOwnMetadata: false,
+    canPublishData: false,
   });
   assert.deepEqual(outbound.twirp, []);
 
