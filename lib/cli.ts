@@ -7,7 +7,9 @@ import { ANY_ADDRESS, type Bind, formatBind, parseBind } from "./config/bind.ts"
 import { type Config, ConfigError, describeConfig, parseConfig, type ParsedConfig } from "./config/config.ts";
 import { rotateKeys } from "./config/key_rotation.ts";
 import { setTrust } from "./net/trust.ts";
-import { closeLog, createStderrWriter, type Log, type LogWriter, openLog } from "./log/log.ts";
+import { closeLog, type Log, type LogWriter, openLog } from "./log/log.ts";
+import { createStderrWriter } from "./log/stderr_writer.ts";
+import { errorStack } from "./log/error_text.ts";
 import { withIdForm } from "./log/pseudonyms.ts";
 import { readFileFacts, warnAboutReadableSecrets } from "./config/secret_files.ts";
 import { productionDeps, type Service, startService } from "./service.ts";
@@ -179,8 +181,7 @@ function surviveStrayErrors(log: Log): void {
   let count = 0;
   const report = (event: Event, error: unknown) => {
     event.preventDefault();
-    const text = error instanceof Error ? error.stack ?? error.message : String(error);
-    log.error("An error reached no handler: this is a bug", { error: text, count: ++count });
+    log.error("An error reached no handler: this is a bug", { stack: errorStack(error), count: ++count });
   };
   globalThis.addEventListener("unhandledrejection", (event) => report(event, event.reason));
   globalThis.addEventListener("error", (event) => report(event, event.error));

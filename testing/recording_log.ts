@@ -34,6 +34,15 @@ export class RecordingLog implements Log {
     return this.entries.filter((entry) => entry.level === level);
   }
 
+  /** What would be written if all of it came within a minute: of what is throttled the first per message and subject. */
+  get written(): LogEntry[] {
+    const seen = new Set<string>();
+    return this.entries.filter(({ message, fields }) => {
+      const key = `${message}\n${fields.throttle}`;
+      return fields.throttle === undefined || seen.size < seen.add(key).size;
+    });
+  }
+
   /** Everything, as one text to search in. */
   get text(): string {
     return this.entries.map((entry) => JSON.stringify(entry)).join("\n");

@@ -80,7 +80,6 @@ const BOUNDS: Readonly<Record<string, Readonly<Record<string, string>>>> = {
   "lib/net/idle_connections.ts": { idle: "Idle outbound connections" },
   "lib/cache/bounded_map.ts": { entries: "(each map has its row)" },
   "lib/async/semaphore.ts": { held: IN_FLIGHT, waiting: IN_FLIGHT },
-  "lib/log/rarely.ts": { saidAt: "Same warning about the same thing" },
 };
 
 function sourceFiles(folder: string): string[] {
@@ -122,7 +121,7 @@ const NUMBERS: readonly (readonly [row: string, said: string, path: string, decl
   ["Servers that are known to have", "10,000", "lib/admission/concurrency.ts", "MAX_PROVEN = 10_000"],
   ["Webhooks that wait", "5000", "lib/livekit/webhook_queue.ts", "MAX_WAITING = 5000"],
   ["Webhook events that are remembered", "10,000", "lib/livekit/webhook_receiver.ts", "REMEMBERED_EVENTS = 10_000"],
-  ["Same warning", "1000", "lib/log/rarely.ts", "MAX_SUBJECTS = 1000"],
+  ["Same warning", "1000", "lib/log/throttle.ts", "MAX_KEYS = 1000"],
   ["Connections per host", "64", "lib/net/client.ts", "MAX_CONNECTIONS_PER_HOST = 64"],
   ["Idle outbound", "1000, for 25 s", "lib/net/client.ts", "MAX_IDLE_CONNECTIONS = 1000"],
   ["A well-known document", "50 KiB", "lib/matrix/well_known.ts", "MAX_BODY_BYTES = 50 * 1024"],

@@ -3,7 +3,6 @@
 
 import { RateLimiterMemory, RateLimiterRedis, RateLimiterRes } from "rate-limiter-flexible";
 import type { Log } from "../log/log.ts";
-import { Rarely } from "../log/rarely.ts";
 import { type ClientAddress, clientKey } from "./client_address.ts";
 import { MatrixError } from "../matrix_error.ts";
 
@@ -48,7 +47,6 @@ const MAX_CLIENTS = 50_000;
 /** Builds the limit. */
 export function createRateLimit(options: RateLimitOptions): RateLimit {
   const { requests, windowSeconds, redis, monotonicNow, log } = options;
-  const rarely = new Rarely(monotonicNow);
   const rule = { points: requests, duration: windowSeconds };
   const inMemory = new MemoryCounts(rule);
   const shared = redis === null ? null : new RateLimiterRedis({
@@ -64,7 +62,7 @@ export function createRateLimit(options: RateLimitOptions): RateLimit {
     const counted = await outcome(inTime(shared.consume(key)));
     if (counted !== null) return counted;
     withoutRedisUntil = monotonicNow() + REDIS_PAUSE_MS;
-    rarely.once("redis", () => log.warning("Redis does not answer: each replica counts requests by itself"));
+    log.warning("Redis does not answer: each replica counts requests by itself", { throttle: true });
     return await inMemory.count(key);
   }
 
@@ -74,7 +72,7 @@ export function createRateLimit(options: RateLimitOptions): RateLimit {
       const key = clientKey(client);
       const { consumedPoints, msBeforeNext } = await count(key);
       if (consumedPoints <= requests) return;
-      rarely.once(key, () => log.info("A client asks more often than LIVEKIT_RATE_LIMIT allows", { client: key }));
+      log.info("A client asks more often than LIVEKIT_RATE_LIMIT allows", { client: key, throttle: key });
       throw tooMany(msBeforeNext);
     },
     async close() {

@@ -6,6 +6,7 @@ import { Deadlines } from "../async/deadline.ts";
 import { delegate, exchange, type ExchangeDeps, type TokenRequest } from "../exchange.ts";
 import type { HomeserverLists } from "../admission/homeserver_policy.ts";
 import type { Network } from "../net/address_guard.ts";
+import { errorStack } from "../log/error_text.ts";
 import type { Log } from "../log/log.ts";
 import { BodyReader } from "./body.ts";
 import { type ClientAddress, clientAddress } from "../admission/client_address.ts";
@@ -185,7 +186,7 @@ function json(status: number, body: unknown): Response {
 function errorResponse(error: unknown, method: string, path: string, route: Route | undefined, log: Log): Response {
   if (!(error instanceof MatrixError)) {
     const id = crypto.randomUUID();
-    log.error("Cannot answer a request: this is a bug", { id, path, error: describe(error) });
+    log.error("Cannot answer a request: this is a bug", { id, path, stack: errorStack(error) });
     return json(500, { errcode: "M_UNKNOWN", error: `Internal server error (${id})` });
   }
   const { status, errcode, message, retryAfterSeconds, retryAfterMs } = error;
@@ -209,8 +210,4 @@ function withCors(response: Response, route: Route | undefined): Response {
 
 function allowed(route: Route): string {
   return [...route.methods, "OPTIONS"].join(", ");
-}
-
-function describe(error: unknown): string {
-  return error instanceof Error ? error.stack ?? error.message : String(error);
 }

@@ -3,7 +3,6 @@
 
 import { ANY_ADDRESS, type Bind, formatBind } from "../config/bind.ts";
 import type { Log } from "../log/log.ts";
-import { Rarely } from "../log/rarely.ts";
 
 /** Answers requests. */
 export type Handler = (request: Request, info: { readonly remoteAddr: Deno.Addr }) => Promise<Response>;
@@ -18,7 +17,6 @@ export class Listener {
   readonly #bind: Bind;
   readonly #handler: Handler;
   readonly #log: Log;
-  readonly #rarely = new Rarely(() => performance.now());
   #server: Deno.HttpServer<Deno.Addr>;
   #timer: ReturnType<typeof setTimeout> | undefined;
   #isClosed = false;
@@ -57,12 +55,11 @@ export class Listener {
   #reopenSoon(error: unknown): void {
     if (this.#isClosed) return;
     const cause = error instanceof Error ? error.message : String(error);
-    this.#rarely.once(cause, () =>
-      this.#log.error(
-        "Cannot accept connections, trying on: with too many open files, raise the limit (ulimit -n) or let a proxy " +
-          "close idle connections",
-        { cause },
-      ));
+    this.#log.error(
+      "Cannot accept connections, trying on: with too many open files, raise the limit (ulimit -n) or let a proxy " +
+        "close idle connections",
+      { cause, throttle: cause },
+    );
     this.#timer = setTimeout(() => void this.#reopen(), REOPEN_AFTER_MS);
   }
 

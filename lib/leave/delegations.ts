@@ -8,7 +8,6 @@ import type { DelayedEvents } from "../matrix/delayed_events.ts";
 import { byteLength, serverOf, type UserId } from "../matrix/server_name.ts";
 import { FlightCache } from "../cache/loading_cache.ts";
 import type { Log } from "../log/log.ts";
-import { Rarely } from "../log/rarely.ts";
 import type { Delegation } from "./machine/job.ts";
 import { JobCaps, type JobCapsDeps } from "./job_limits.ts";
 import type { LeaveManager } from "./manager.ts";
@@ -52,14 +51,12 @@ const CACHED_SERVERS = 1000;
 export class Delegations {
   readonly #deps: DelegationsDeps;
   readonly #support: FlightCache<boolean | "unknown">;
-  readonly #rarely: Rarely;
   readonly #caps: JobCaps | null;
 
   constructor(deps: DelegationsDeps) {
     this.#deps = deps;
     this.#caps = deps.manager === null ? null : new JobCaps({ ...deps, manager: deps.manager });
     this.#support = new FlightCache({ capacity: CACHED_SERVERS, monotonicNow: deps.monotonicNow });
-    this.#rarely = new Rarely(deps.monotonicNow);
   }
 
   /**
@@ -83,12 +80,9 @@ export class Delegations {
     assertRoom();
     const found = await within(discovery.find(homeserver), signal).catch(() => null);
     if (found === null || found.outcome === "not-found") {
-      const story = found === null ? ["no answer in time"] : found.story;
-      this.#rarely.once(
-        homeserver,
-        () =>
-          this.#deps.log.warning("Cannot resolve the client-server API of a homeserver", { homeserver, steps: story }),
-      );
+      const steps = found === null ? ["no answer in time"] : found.story;
+      const fields = { homeserver, steps, throttle: homeserver };
+      this.#deps.log.warning("Cannot resolve the client-server API of a homeserver", fields);
       throw badJson("Unable to resolve client-server API");
     }
     void this.#warnIfUnsupported(wish.user);
@@ -109,11 +103,10 @@ export class Delegations {
         : { value: answer, ttlMs: SUPPORT_TTL_MS };
     });
     if (supports !== false) return;
-    this.#rarely.once(`support ${homeserver}`, () =>
-      this.#deps.log.warning(
-        "A homeserver does not announce delayed events (org.matrix.msc4140): with Synapse set max_event_delay_duration",
-        { homeserver },
-      ));
+    this.#deps.log.warning(
+      "A homeserver does not announce delayed events (org.matrix.msc4140): with Synapse set max_event_delay_duration",
+      { homeserver, throttle: homeserver },
+    );
   }
 }
 

@@ -5,7 +5,6 @@ import type { Identity, RoomAlias } from "../livekit/identity.ts";
 import type { RoomService } from "../livekit/room_service.ts";
 import type { SfuEvent } from "../livekit/webhook_receiver.ts";
 import type { ServerName } from "../matrix/server_name.ts";
-import { Rarely } from "../log/rarely.ts";
 import { Calls, type CallsDeps } from "./calls/calls.ts";
 import { type CallAnswers, EntryCall } from "./calls/entry_call.ts";
 import { type Effect, type JobEvent, type Running, type Step } from "./machine/events.ts";
@@ -43,7 +42,6 @@ export class LeaveManager {
   readonly #looks: Looks;
   readonly #calls: Calls;
   readonly #sweep: Sweep;
-  readonly #rarely: Rarely;
   /** The last event of each participant that is being stored. */
   readonly #handedIn = new Map<string, Delegation>();
   readonly #answers: CallAnswers = {
@@ -54,7 +52,6 @@ export class LeaveManager {
 
   constructor(deps: LeaveManagerDeps) {
     this.#deps = deps;
-    this.#rarely = new Rarely(deps.monotonicNow);
     this.#recentLeaves = new RecentLeaves(deps.monotonicNow);
     this.#timers = new Timers({ ...deps, onDue: (key) => this.#on(this.#register.get(key), { type: "due" }) });
     this.#looks = new Looks({ ...deps, isOver: (...session) => this.#recentLeaves.isOver(...session) });
@@ -337,8 +334,8 @@ export class LeaveManager {
   #warnNotDurable(): void {
     const { store, log } = this.#deps;
     if (store.description === "memory") return;
-    const message = "A delayed leave event is held in memory only, since the store cannot be written";
-    this.#rarely.once("not durable", () => log.error(message, { store: store.description }));
+    const fields = { store: store.description, throttle: true } as const;
+    log.error("A delayed leave event is held in memory only, since the store cannot be written", fields);
   }
 
   #toStored(job: Job): StoredJob {

@@ -2,6 +2,7 @@
 // leave and the join that follows it mean something else the other way round.
 
 import type { SfuEvent, Webhooks } from "./webhook_receiver.ts";
+import { errorStack } from "../log/error_text.ts";
 import type { Log } from "../log/log.ts";
 
 /** What the inbox needs from outside. */
@@ -64,8 +65,7 @@ export class Inbox {
       if (event === null) return;
       for (const listener of this.#deps.listeners) await listener(event);
     } catch (error) {
-      const text = error instanceof Error ? error.stack ?? error.message : String(error);
-      this.#deps.log.error("Cannot take a webhook in: this is a bug", { error: text });
+      this.#deps.log.error("Cannot take a webhook in: this is a bug", { stack: errorStack(error) });
     }
   }
 }

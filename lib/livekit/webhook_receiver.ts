@@ -5,7 +5,6 @@ import { DisconnectReason } from "@livekit/protocol";
 import { WebhookReceiver } from "livekit-server-sdk";
 import * as v from "valibot";
 import type { Log } from "../log/log.ts";
-import { Rarely } from "../log/rarely.ts";
 import type { Secret } from "../secret.ts";
 import type { ApiKey } from "./access_token.ts";
 import type { Identity, RoomAlias } from "./identity.ts";
@@ -51,7 +50,6 @@ export class Webhooks {
   #receivers: ReadonlyMap<string, WebhookReceiver>;
   #secrets: ReadonlyMap<string, Secret>;
   readonly #seen = new Set<string>();
-  readonly #rarely: Rarely;
   #accepted = 0;
   #rejected = 0;
 
@@ -59,7 +57,6 @@ export class Webhooks {
     this.#deps = deps;
     this.#receivers = receiversOf(deps.apiKeys);
     this.#secrets = secretsOf(deps.apiKeys);
-    this.#rarely = new Rarely(deps.monotonicNow);
   }
 
   /** Takes webhooks signed with any of these keys, and with no other, from now on. */
@@ -108,10 +105,8 @@ export class Webhooks {
 
   #reject(cause: string): null {
     this.#rejected++;
-    this.#rarely.once(
-      cause,
-      () => this.#deps.log.warning("Ignored a webhook that does not verify", { cause, rejected: this.#rejected }),
-    );
+    const fields = { cause, rejected: this.#rejected, throttle: cause };
+    this.#deps.log.warning("Ignored a webhook that does not verify", fields);
     return null;
   }
 

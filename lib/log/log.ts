@@ -1,5 +1,5 @@
 // Logging: a small interface that the service writes to, and its backing by LogTape. Text for people, JSON lines for
-// collectors. Lines are written in batches, so that a join storm does not pay a system call per line.
+// collectors; both are bounded, and repeats are throttled where the record says so.
 
 import {
   configureSync,
@@ -9,6 +9,8 @@ import {
   resetSync,
   type TextFormatter,
 } from "@logtape/logtape";
+import { boundFields } from "./bounded_fields.ts";
+import { createThrottle } from "./throttle.ts";
 
 /** Levels that operators may choose. */
 export const LOG_LEVELS = ["debug", "info", "warning", "error"] as const;
@@ -19,7 +21,14 @@ export const LOG_FORMATS = ["text", "json"] as const;
 export type LogFormat = typeof LOG_FORMATS[number];
 
 /** What is known about an event. Never a secret, a token, a URL's query or somebody else's body. */
-export type LogFields = Readonly<Record<string, unknown>>;
+export interface LogFields {
+  /**
+   * The subject (or true, where there is one alone) that a record is about which anybody can trigger: one a minute is
+   * written per message and subject, with the number of those left out. Not written itself.
+   */
+  readonly throttle?: string | true;
+  readonly [name: string]: unknown;
+}
 
 /** Where the service writes what happens. */
 export interface Log {
@@ -40,16 +49,27 @@ export interface LogOptions {
   readonly level: LogLevel;
   readonly format: LogFormat;
   readonly writer: LogWriter;
+  /** A clock that never jumps, in ms. */
+  readonly monotonicNow?: () => number;
 }
 
 const CATEGORY = ["lk-jwt-service"];
 
 /** Sends all logging of the process to a writer. */
 export function openLog(options: LogOptions): Log {
+  const { writer, monotonicNow = () => performance.now() } = options;
   const format = options.format === "json" ? getJsonLinesFormatter({ properties: "flatten" }) : formatText;
+  const leftOutBefore = createThrottle(monotonicNow);
+  const write = (record: LogRecord) => {
+    const { throttle, ...fields } = record.properties;
+    const leftOut = throttle === undefined ? 0 : leftOutBefore(record.rawMessage, String(throttle));
+    if (leftOut === null) return;
+    const properties = boundFields(leftOut === 0 ? fields : { ...fields, left_out: leftOut });
+    writer.write(format({ ...record, properties }));
+  };
   configureSync({
     reset: true,
-    sinks: { writer: (record: LogRecord) => options.writer.write(format(record)) },
+    sinks: { writer: write },
     loggers: [
       { category: CATEGORY, sinks: ["writer"], lowestLevel: options.level },
       { category: ["logtape", "meta"], sinks: ["writer"], lowestLevel: "warning" },
@@ -88,30 +108,4 @@ const PLAIN = /^[\w.:@/+*!#$-]+$/;
 function formatValue(value: unknown): string {
   if (typeof value === "string") return PLAIN.test(value) ? value : JSON.stringify(value);
   return JSON.stringify(value) ?? "undefined";
-}
-
-/** Writes lines to standard error, together at the end of the current turn of the event loop. */
-export function createStderrWriter(): LogWriter {
-  let held = "";
-  let timer: ReturnType<typeof setTimeout> | undefined;
-  const encoder = new TextEncoder();
-
-  const flush = () => {
-    clearTimeout(timer);
-    timer = undefined;
-    let bytes = encoder.encode(held);
-    held = "";
-    try {
-      while (bytes.length > 0) bytes = bytes.subarray(Deno.stderr.writeSync(bytes));
-    } catch {
-      // Whoever read the log is gone or too slow: the service goes on without it.
-    }
-  };
-  return {
-    write(line) {
-      held += line;
-      timer ??= setTimeout(flush, 0);
-    },
-    flush,
-  };
 }

@@ -7,7 +7,6 @@ import { DeadlineError, withDeadline, within } from "../async/deadline.ts";
 import { FlightCache } from "../cache/loading_cache.ts";
 import { unauthorised } from "../matrix_error.ts";
 import type { Log } from "../log/log.ts";
-import { Rarely } from "../log/rarely.ts";
 import type { Secret } from "../secret.ts";
 import type { FederationClient, FederationOutcome } from "./federation_client.ts";
 import { parseServerName, parseUserId, type ServerName, serverOf, type UserId } from "./server_name.ts";
@@ -42,12 +41,10 @@ const ErrorBody = v.object({ errcode: v.pipe(v.string(), v.regex(/^[A-Z][A-Z0-9_
 export class OpenIdVerifier {
   readonly #deps: OpenIdVerifierDeps;
   readonly #verified: FlightCache<UserId>;
-  readonly #rarely: Rarely;
 
   constructor(deps: OpenIdVerifierDeps) {
     this.#deps = deps;
     this.#verified = new FlightCache({ capacity: CACHED_TOKENS, monotonicNow: deps.monotonicNow });
-    this.#rarely = new Rarely(deps.monotonicNow);
   }
 
   /**
@@ -84,12 +81,11 @@ export class OpenIdVerifier {
 
     const fields = { server, steps: [...result.story, ...(user === null ? [] : [user.problem])] };
     if (result.outcome === "no-answer" && result.blocked) {
-      this.#rarely.once(server, () =>
-        this.#deps.log.warning(
-          "Cannot ask a homeserver: its address is not public. If it is yours, list it in " +
-            "LIVEKIT_FULL_ACCESS_HOMESERVERS, or its network in LIVEKIT_FEDERATION_ALLOW_NETWORKS",
-          fields,
-        ));
+      this.#deps.log.warning(
+        "Cannot ask a homeserver: its address is not public. If it is yours, list it in " +
+          "LIVEKIT_FULL_ACCESS_HOMESERVERS, or its network in LIVEKIT_FEDERATION_ALLOW_NETWORKS",
+        { ...fields, throttle: server },
+      );
     } else if (result.outcome === "answer" || !result.remembered) {
       this.#deps.log.warning("Cannot verify an OpenID token", fields);
     }

@@ -55,7 +55,7 @@ Deno.test("the third request of one client is over the limit of two, other clien
   const { limit, log } = fixture;
   const alice = "203.0.113.1";
   assert.deepEqual(await outcomes(limit, alice, alice, alice, "203.0.113.2", alice), [false, false, true, false, true]);
-  assert.deepEqual(log.entries.map(({ level, fields }) => [level, fields]), [["info", { client: alice }]]);
+  assert.deepEqual(log.written.map(({ level, fields }) => [level, fields.client]), [["info", alice]]);
 });
 
 Deno.test("all addresses of an IPv6 /64 are one client", async () => {

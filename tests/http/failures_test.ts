@@ -47,10 +47,10 @@ Deno.test("a mistake in the code is 500 with an ID, under which the log has the 
   });
   const response = await app(post("/sfu/get", LEGACY_BODY));
   const [record] = log.of("error");
-  const { id, path, error } = record?.fields ?? {};
+  const { id, path, stack } = record?.fields ?? {};
   assert.match(String(id), /^[0-9a-f-]{36}$/);
   assert.equal(path, "/sfu/get");
-  assert.match(String(error), /TypeError: undefined is not a function\n +at /);
+  assert.match(String(stack), /TypeError: undefined is not a function\n +at /);
   await assertError(response, 500, "M_UNKNOWN", `Internal server error (${id})`);
 });
 

@@ -60,7 +60,7 @@ Deno.test("what does not verify, or fails, does not stop the next one", async ()
   await inbox.settle();
   assert.deepEqual(taken, ["c", "c again"]);
   assert.equal(log.of("error").length, 1);
-  assert.match(String(log.of("error")[0]?.fields.error), /no such thing/);
+  assert.match(String(log.of("error")[0]?.fields.stack), /no such thing/);
 });
 
 Deno.test("what is beyond 5,000 waiting webhooks is dropped, and said once", async () => {

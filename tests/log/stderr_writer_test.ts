@@ -2,7 +2,7 @@
 
 import assert from "node:assert/strict";
 
-const SOURCE = new URL("../../lib/log/log.ts", import.meta.url).href;
+const SOURCE = new URL("../../lib/log/stderr_writer.ts", import.meta.url).href;
 const CONFIG = new URL("../../deno.json", import.meta.url).pathname;
 
 /** Starts a script that has a writer called `writer`. */

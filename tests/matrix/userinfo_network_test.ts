@@ -61,8 +61,8 @@ Deno.test("a blocked server costs a 401 each time, and one record that says how 
   network.addresses.set("lan.example", [[INNER_ADDRESS]]);
   using stack = new FederationStack(network, { guard: LISTED });
   for (let i = 0; i < 3; i++) assert.equal(await stack.verify("lan.example"), "401");
-  assert.equal(stack.log.entries.length, 1);
-  assert.match(stack.log.entries[0]?.message ?? "", /LIVEKIT_FEDERATION_ALLOW_NETWORKS/);
+  assert.equal(stack.log.written.length, 1);
+  assert.match(stack.log.written[0]?.message ?? "", /LIVEKIT_FEDERATION_ALLOW_NETWORKS/);
   assert.match(stack.story, /10\.0\.0\.5 is an inner address/);
 });
 

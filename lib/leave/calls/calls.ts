@@ -4,7 +4,6 @@
 import { withDeadline, within } from "../../async/deadline.ts";
 import type { DelayedEvents } from "../../matrix/delayed_events.ts";
 import type { Log } from "../../log/log.ts";
-import { Rarely } from "../../log/rarely.ts";
 import type { ActionOutcome, RefusalReason } from "../machine/events.ts";
 import { describeJob, type Job } from "../machine/job.ts";
 import { type Allowance, type PacedCall, Pacer } from "./call_queue.ts";
@@ -53,12 +52,10 @@ export class Calls {
   readonly #pacers = new Map<string, Pacer>();
   /** Calls whose outcome is not taken yet. */
   readonly #underWay = new Set<Promise<void>>();
-  readonly #rarely: Rarely;
   readonly #closing = new AbortController();
 
   constructor(deps: CallsDeps) {
     this.#deps = deps;
-    this.#rarely = new Rarely(deps.monotonicNow);
   }
 
   add(wanted: WantedCall): void {
@@ -108,21 +105,18 @@ export class Calls {
   #tell(job: Job, action: string, outcome: ActionOutcome, story: string): void {
     const { log } = this.#deps;
     const fields = { action, outcome: outcome.kind, story, ...describeJob(job) };
-    const rarely = (say: () => void) => this.#rarely.once(`${job.homeserver} ${outcome.kind} ${story}`, say);
+    const throttle = `${job.homeserver} ${story}`;
     if (outcome.kind === "refused" && outcome.why !== "forbidden") {
-      rarely(() =>
-        log.error("A homeserver does not let us manage delayed events: leaves come late", {
-          ...fields,
-          advice: ADVICE[outcome.why],
-        })
-      );
+      const advice = ADVICE[outcome.why];
+      log.error("A homeserver does not let us manage delayed events: leaves come late", {
+        ...fields,
+        advice,
+        throttle,
+      });
     } else if (outcome.kind === "limited") {
-      this.#rarely.once(
-        `${job.homeserver} limited`,
-        () => log.info("A homeserver wants fewer delayed-event calls", fields),
-      );
+      log.info("A homeserver wants fewer delayed-event calls", { ...fields, throttle: job.homeserver });
     } else if (outcome.kind === "failed") {
-      rarely(() => log.warning("A delayed event cannot be managed right now, trying on", fields));
+      log.warning("A delayed event cannot be managed right now, trying on", { ...fields, throttle });
     } else {
       log.debug("Managed a delayed event", fields);
     }
@@ -150,12 +144,11 @@ export class Calls {
   }
 
   #warnOfOverload(homeserver: string, queued: number, perSecond: number): void {
-    this.#rarely.once(`overload ${homeserver}`, () =>
-      this.#deps.log.warning(
-        "A homeserver allows fewer delayed-event calls than its users' calls need, so that some leaves come early or " +
-          "late: raise its rc_delayed_event_mgmt, or the clients' delay",
-        { homeserver, queued, per_second: Math.round(perSecond * 10) / 10 },
-      ));
+    this.#deps.log.warning(
+      "A homeserver allows fewer delayed-event calls than its users' calls need, so that some leaves come early or " +
+        "late: raise its rc_delayed_event_mgmt, or the clients' delay",
+      { homeserver, queued, per_second: Math.round(perSecond * 10) / 10, throttle: homeserver },
+    );
   }
 }
 

@@ -5,7 +5,6 @@ import { withDeadline } from "../../async/deadline.ts";
 import type { RoomAlias } from "../../livekit/identity.ts";
 import { type RoomService, SfuError } from "../../livekit/room_service.ts";
 import type { Log } from "../../log/log.ts";
-import { Rarely } from "../../log/rarely.ts";
 
 /** Who is in a room: identity → SID. */
 export type Listing = ReadonlyMap<string, string>;
@@ -45,7 +44,6 @@ const MAX_FAILURES = 8;
 /** Lists rooms at intervals. */
 export class Sweep {
   readonly #deps: SweepDeps;
-  readonly #rarely: Rarely;
   #lastSweepAt: number;
   #lastTickAt: number;
   #clockOffset: number;
@@ -60,7 +58,6 @@ export class Sweep {
 
   constructor(deps: SweepDeps) {
     this.#deps = deps;
-    this.#rarely = new Rarely(deps.monotonicNow);
     this.#lastSweepAt = deps.monotonicNow();
     this.#lastTickAt = deps.monotonicNow();
     this.#clockOffset = deps.now() - deps.monotonicNow();
@@ -126,11 +123,11 @@ export class Sweep {
   #watchWebhooks(): void {
     if (this.#lastWebhookAt !== null || this.#webhookExpectedSince === null) return;
     if (this.#deps.monotonicNow() - this.#webhookExpectedSince < WEBHOOK_EXPECTED_WITHIN_MS) return;
-    this.#rarely.once("webhooks", () =>
-      this.#deps.log.warning(
-        "No webhook of LiveKit has ever arrived here, so participants are polled and leaves come late: point LiveKit's " +
-          "webhook.urls at this service's /sfu_webhook, and its webhook.api_key at one of the keys given here",
-      ));
+    this.#deps.log.warning(
+      "No webhook of LiveKit has ever arrived here, so participants are polled and leaves come late: point LiveKit's " +
+        "webhook.urls at this service's /sfu_webhook, and its webhook.api_key at one of the keys given here",
+      { throttle: true },
+    );
   }
 
   async #sweep(): Promise<void> {
@@ -161,10 +158,7 @@ export class Sweep {
       this.#failed.add(room);
       const cause = error instanceof Error ? error.message : String(error);
       const failure = error instanceof SfuError ? error.failure : "timeout";
-      this.#rarely.once(
-        "list",
-        () => this.#deps.log.warning("Cannot list a room on the SFU", { room, failure, cause }),
-      );
+      this.#deps.log.warning("Cannot list a room on the SFU", { room, failure, cause, throttle: true });
     }
   }
 }

@@ -88,11 +88,13 @@ Deno.test("that webhooks never arrive is said once a minute, when one should hav
   await time.advance(55_000);
   assert.equal(log.of("warning").length, 0);
   await time.advance(130_000);
-  assert.equal(log.of("warning").length, 3);
-  assert.match(log.of("warning")[0]?.message ?? "", /No webhook of LiveKit has ever arrived.*webhook\.urls/);
+  const before = log.of("warning").length;
+  assert.ok(before >= 3);
+  assert.equal(log.written.length, 1);
+  assert.match(log.written[0]?.message ?? "", /No webhook of LiveKit has ever arrived.*webhook\.urls/);
   sweep.webhookSeen();
   await time.advance(200_000);
-  assert.equal(log.of("warning").length, 3);
+  assert.equal(log.of("warning").length, before);
   sweep.close();
 });
 
@@ -123,8 +125,8 @@ Deno.test("a room that can't be listed tells nothing, and is said once a minute"
   await time.advance(65_000);
   assert.equal(listed.length, 2);
   assert.deepEqual(heard, []);
-  assert.equal(log.of("warning").length, 1);
-  assert.deepEqual(log.of("warning")[0]?.fields.failure, "connect");
+  assert.equal(log.written.length, 1);
+  assert.deepEqual(log.written[0]?.fields.failure, "connect");
   sweep.close();
 });
 

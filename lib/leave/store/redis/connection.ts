@@ -3,7 +3,6 @@
 
 import type { Redis } from "ioredis";
 import type { Log } from "../../../log/log.ts";
-import { Rarely } from "../../../log/rarely.ts";
 import { createRedisClient, keepConnected } from "../../../redis/client.ts";
 import type { RedisTarget } from "../../../redis/url.ts";
 import { FREE_CHANNEL, KEYS, wakeKey } from "./keys.ts";
@@ -45,7 +44,6 @@ export class RedisConnection {
   readonly client: Redis;
   readonly #subscriber: Redis;
   readonly #deps: RedisConnectionDeps;
-  readonly #rarely: Rarely;
   #disconnect: (() => Promise<void>)[] = [];
   #isUp = false;
   #wasUp = false;
@@ -59,7 +57,6 @@ export class RedisConnection {
     this.#deps = deps;
     this.replica = deps.replica;
     this.description = deps.target.description;
-    this.#rarely = new Rarely(deps.monotonicNow);
     this.client = createRedisClient(deps.target, { scripts: SCRIPTS });
     // A subscription waits for the server, however long that takes, and is renewed by the client.
     this.#subscriber = createRedisClient(deps.target, {
@@ -149,11 +146,10 @@ export class RedisConnection {
     this.#isUp = false;
     this.#wasUp = false;
     if (this.#isClosed) return;
-    this.#rarely.once("away", () =>
-      this.#deps.log.error(
-        "Redis is away: delayed leave events are held in memory, and those under way go on",
-        { store: this.description, cause: this.#textOf(error) },
-      ));
+    this.#deps.log.error(
+      "Redis is away: delayed leave events are held in memory, and those under way go on",
+      { store: this.description, cause: this.#textOf(error), throttle: true },
+    );
   }
 
   /** Closes both connections. */

@@ -4,7 +4,6 @@
 import type { DatabaseSync, StatementSync } from "node:sqlite";
 import type { RoomAlias } from "../../../livekit/identity.ts";
 import type { Log } from "../../../log/log.ts";
-import { Rarely } from "../../../log/rarely.ts";
 import type { JobKey } from "../../machine/job.ts";
 import type { SqliteWriter } from "./writer.ts";
 import { decodeJob, fieldOf, fieldsOfRoom } from "../stored_job.ts";
@@ -49,7 +48,6 @@ export class SqliteLoader {
   readonly #page: StatementSync;
   readonly #pageOfRoom: StatementSync;
   readonly #row: StatementSync;
-  readonly #rarely: Rarely;
   readonly #rooms = new Set<RoomAlias>();
   /** Events that were handed in meanwhile: what the file has of them under other keys is older. */
   readonly #handedIn = new Set<string>();
@@ -59,7 +57,6 @@ export class SqliteLoader {
   constructor(parts: SqliteLoaderParts, deps: SqliteLoaderDeps) {
     this.#deps = deps;
     this.#parts = parts;
-    this.#rarely = new Rarely(deps.monotonicNow);
     const select = "SELECT rowid, field, value FROM jobs WHERE";
     // In the order in which they lie there. A row that is written meanwhile may come, and is known.
     this.#page = parts.database.prepare(`${select} rowid > ? ORDER BY rowid LIMIT ${PAGE_ROWS}`);
@@ -162,11 +159,10 @@ export class SqliteLoader {
       });
     } catch (error) {
       const cause = error instanceof Error ? error.message : String(error);
-      this.#rarely.once("read", () =>
-        this.#deps.log.error(
-          "Cannot read delayed leave events from the state directory, trying on: look after the health of its disk",
-          { directory: this.#deps.directory, found: this.#found, cause },
-        ));
+      this.#deps.log.error(
+        "Cannot read delayed leave events from the state directory, trying on: look after the health of its disk",
+        { directory: this.#deps.directory, found: this.#found, cause, throttle: true },
+      );
       return null;
     }
   }

@@ -3,7 +3,6 @@
 
 import type { DatabaseSync, StatementSync } from "node:sqlite";
 import type { Log } from "../../../log/log.ts";
-import { Rarely } from "../../../log/rarely.ts";
 import type { JobKey } from "../../machine/job.ts";
 import { encodeJob, fieldOf } from "../stored_job.ts";
 import type { StoredJob } from "../store.ts";
@@ -46,7 +45,6 @@ export class SqliteWriter {
   readonly #delete: StatementSync;
   readonly #rows = new Map<string, Row>();
   readonly #dirty = new Set<string>();
-  readonly #rarely: Rarely;
   #timer: { readonly at: number; readonly cancel: () => void } | null = null;
   #lastCommitMs = 0;
   /** Commits that failed in a row. */
@@ -57,7 +55,6 @@ export class SqliteWriter {
   constructor(database: DatabaseSync, deps: SqliteWriterDeps) {
     this.#deps = deps;
     this.#database = database;
-    this.#rarely = new Rarely(deps.monotonicNow);
     this.#put = database.prepare(
       "INSERT INTO jobs (field, value) VALUES (?, ?) ON CONFLICT (field) DO UPDATE SET value = excluded.value",
     );
@@ -224,7 +221,7 @@ export class SqliteWriter {
     // A group of nothing proves nothing: what was held has been removed meanwhile.
     if (this.#failures > 0 && fields.length > 0) {
       const { directory, log } = this.#deps;
-      this.#rarely.once("success", () => log.info("The state directory can be written again", { directory }));
+      log.info("The state directory can be written again", { directory, throttle: true });
     }
     this.#failures = 0;
     // The next turn of the event loop is for others.
@@ -237,12 +234,11 @@ export class SqliteWriter {
       const row = this.#rows.get(field);
       if (row !== undefined) tell(row, false);
     }
-    this.#rarely.once("failure", () =>
-      log.error(
-        "Cannot write delayed leave events to the state directory: they are held in memory, and a restart loses them. " +
-          "Free space on its disk, or look after its health",
-        { directory, waiting: this.#dirty.size, cause: messageOf(error) },
-      ));
+    log.error(
+      "Cannot write delayed leave events to the state directory: they are held in memory, and a restart loses them. " +
+        "Free space on its disk, or look after its health",
+      { directory, waiting: this.#dirty.size, cause: messageOf(error), throttle: true },
+    );
     this.#commitWithin(Math.min(FIRST_RETRY_MS * 2 ** this.#failures, MAX_RETRY_MS));
     this.#failures++;
   }
