@@ -137,7 +137,7 @@ const NUMBERS: readonly (readonly [row: string, said: string, path: string, decl
   ["… per homeserver that", "1000", "lib/leave/job_limits.ts", "MAX_JOBS_PER_HOMESERVER = 1000"],
   ["… in all", "100,000", "lib/leave/job_limits.ts", "MAX_JOBS = 100_000"],
   ["… in all", "past 20,000", "lib/leave/job_limits.ts", "MAX_UNLISTED_JOBS = 20_000"],
-  ["Identities that one event", "4", "lib/leave/machine/machine.ts", "MAX_WATCHED = 4"],
+  ["Identities that one event", "4", "lib/leave/machine/job.ts", "MAX_WATCHED = 4"],
   ["Participants that are", "20,000", "lib/leave/presence/recent_leaves.ts", "MAX_REMEMBERED = 20_000"],
   ["LiveKit asked about", "32 at once", "lib/leave/presence/checks.ts", "LOOKS_AT_ONCE = 32"],
   ["A homeserver asked to", "32 at once", "lib/leave/calls/call_queue.ts", "MAX_IN_FLIGHT = 32"],

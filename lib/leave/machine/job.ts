@@ -36,6 +36,9 @@ export interface Failures {
   readonly calls: number;
 }
 
+/** Identities that a job watches at most: a client can delegate one event under ever new ones. */
+export const MAX_WATCHED = 4;
+
 /** All well: one object for all jobs. */
 export const NO_FAILURES: Failures = { looks: 0, calls: 0 };
 

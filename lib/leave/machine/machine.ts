@@ -3,7 +3,7 @@
 
 import { answeredConnected, answeredLeaving } from "./answers.ts";
 import { type Effect, isReconnect, type JobEvent, type Running, type Step } from "./events.ts";
-import { type Delegation, type Job, type JobState, NO_FAILURES, NO_SESSIONS } from "./job.ts";
+import { type Delegation, type Job, type JobState, MAX_WATCHED, NO_FAILURES, NO_SESSIONS } from "./job.ts";
 import { ABSENCE_LOOK_INTERVAL_MS, ABSENCE_MS, giveUpAt, lookPause, MAX_WAIT_MS, SHORT_WAIT_MS } from "./schedule.ts";
 
 export type { ActionOutcome, Effect, JobEvent, Running, Step } from "./events.ts";
@@ -12,9 +12,6 @@ const INTENTIONAL = "CLIENT_INITIATED";
 
 // A leave webhook stands for a look that can't be had: so many in a row came to nothing.
 const LOOKS_BEFORE_WEBHOOK_ALONE = 3;
-
-// A client that hands one event over under ever new identities must not make us watch them all.
-const MAX_WATCHED = 4;
 
 type Handler<Type extends JobEvent["type"]> = (
   job: Job,

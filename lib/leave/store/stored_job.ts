@@ -4,7 +4,7 @@
 import * as v from "valibot";
 import { type Identity, MAX_IDENTITY_BYTES, type RoomAlias } from "../../livekit/identity.ts";
 import { byteLength, parseServerName, type ServerName } from "../../matrix/server_name.ts";
-import { type JobKey, keyText, NO_SESSIONS } from "../machine/job.ts";
+import { type JobKey, keyText, MAX_WATCHED, NO_SESSIONS } from "../machine/job.ts";
 import { GIVE_UP_AFTER_MS, MAX_WAIT_MS } from "../machine/schedule.ts";
 import type { StoredJob } from "./store.ts";
 
@@ -25,16 +25,24 @@ const LAST_TIME_MS = Date.parse("9999-12-31T23:59:59.999Z");
 const RFC_3339 =
   /^(\d{4}-\d\d-\d\d)[Tt](?:[01]\d|2[0-3]):[0-5]\d:[0-5]\d(?:\.\d{1,9})?(?:[Zz]|[+-](?:[01]\d|2[0-3]):[0-5]\d)$/;
 
-// A UTF-16 unit is 3 bytes at most: no need to count those of a text this long.
-const SURELY_SHORT = MAX_IDENTITY_BYTES / 3;
+// Limit of the Matrix specification for identifiers, which delay IDs keep to as well.
+const MAX_DELAY_ID_BYTES = 255;
+// A host name, a colon and a port.
+const MAX_SERVER_NAME_BYTES = 255 + 1 + 5;
+// LiveKit's SIDs have 15 characters.
+const MAX_SID_BYTES = 64;
+/** The longest value that is read, in UTF-16 units: no job has more, were each of its characters escaped. */
+export const MAX_VALUE_LENGTH = 32 * 1024;
 
 // 0.6.0 writes these as escapes, where JSON would not need to.
 const ESCAPED = /[<>&\u2028\u2029]/g;
 
-const Room = v.custom<RoomAlias>(isName);
-const Participant = v.custom<Identity>(isName);
-const Homeserver = v.custom<ServerName>((input) => typeof input === "string" && parseServerName(input) !== null);
-const DelayId = v.pipe(v.string(), v.check(isPathSegment));
+const Room = v.custom<RoomAlias>((input) => isText(input, MAX_IDENTITY_BYTES));
+const Participant = v.custom<Identity>((input) => isText(input, MAX_IDENTITY_BYTES));
+const Homeserver = v.custom<ServerName>((input) =>
+  isText(input, MAX_SERVER_NAME_BYTES) && parseServerName(input) !== null
+);
+const DelayId = v.custom<string>((input) => isText(input, MAX_DELAY_ID_BYTES) && input !== "." && input !== "..");
 const Nanoseconds = v.pipe(v.number(), v.integer(), v.minValue(NS_PER_MS), v.maxValue(MAX_NS));
 const Time = v.pipe(v.string(), v.transform(parseTime), v.number());
 
@@ -51,8 +59,8 @@ const Entry = v.object({
   AcceptedAt: ours(Time),
   HandedInAt: ours(Time),
   State: ours(v.picklist(["waiting", "connected", "leaving"])),
-  Watched: ours(v.array(Participant)),
-  Sessions: ours(v.record(v.string(), v.string())),
+  Watched: ours(v.pipe(v.array(v.unknown()), v.maxLength(MAX_WATCHED), v.array(Participant))),
+  Sessions: ours(v.custom<Readonly<Record<string, string>>>(isSessions)),
   WaitUntil: ours(Time),
   Hint: ours(v.picklist(["none", "left", "aborted"])),
   AbsentSince: ours(Time),
@@ -99,9 +107,10 @@ export function encodeJob(job: StoredJob): StoredTexts {
  * Reads a job, of ours or of 0.6.0.
  *
  * @param now Wall clock, ms since the epoch: where a job of 0.6.0 that still waits begins, which it did not write.
- * @returns null for what is none, or does not stand under its own key.
+ * @returns null for what is none, does not stand under its own key, or has a text over its bound.
  */
 export function decodeJob({ field, value }: StoredTexts, now: number): StoredJob | null {
+  if (value.length > MAX_VALUE_LENGTH) return null;
   const result = v.safeParse(Entry, parseJson(value), { abortEarly: true });
   if (!result.success) return null;
   const { Params: params, RestartedAt: restartedAt, ...entry } = result.output;
@@ -116,7 +125,7 @@ export function decodeJob({ field, value }: StoredTexts, now: number): StoredJob
   const watched = (entry.Watched ?? []).map((other) => other === identity ? identity : other);
   return {
     ...key,
-    watched: watched.includes(identity) ? watched : [identity, ...watched],
+    watched: watched.includes(identity) ? watched : [identity, ...watched].slice(0, MAX_WATCHED),
     homeserver: params.ServerName,
     delayId: params.DelayId,
     delayMs,
@@ -145,16 +154,19 @@ function escaped(json: string): string {
   return json.replace(ESCAPED, (character) => `\\u${character.charCodeAt(0).toString(16).padStart(4, "0")}`);
 }
 
-function isName(input: unknown): boolean {
-  if (typeof input !== "string" || input === "" || input.length > MAX_IDENTITY_BYTES || !input.isWellFormed()) {
-    return false;
-  }
-  return input.length <= SURELY_SHORT || byteLength(input) <= MAX_IDENTITY_BYTES;
+function isText(input: unknown, maxBytes: number): input is string {
+  if (typeof input !== "string" || input === "" || input.length > maxBytes || !input.isWellFormed()) return false;
+  // A UTF-16 unit is 3 bytes at most: no need to count those of a short text.
+  return input.length <= maxBytes / 3 || byteLength(input) <= maxBytes;
 }
 
-// A delay ID becomes part of a URL's path.
-function isPathSegment(text: string): boolean {
-  return text !== "" && text !== "." && text !== ".." && text.isWellFormed();
+function isSessions(input: unknown): boolean {
+  if (typeof input !== "object" || input === null || Array.isArray(input)) return false;
+  const sessions = Object.entries(input);
+  return sessions.length <= MAX_WATCHED &&
+    sessions.every(([identity, sid]) =>
+      isText(identity, MAX_IDENTITY_BYTES) && (sid === "" || isText(sid, MAX_SID_BYTES))
+    );
 }
 
 function parseJson(text: string): unknown {

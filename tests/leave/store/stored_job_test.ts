@@ -111,6 +111,9 @@ const UNREADABLE: Readonly<Record<string, StoredTexts>> = {
   "no delay ID": entry({}, { DelayId: "" }),
   "a delay ID that would climb": entry({}, { DelayId: ".." }),
   "a delay ID that is no Unicode": entry({}, { DelayId: "\ud800" }),
+  "a delay ID over 255 bytes": entry({}, { DelayId: "ä".repeat(128) }),
+  "a server name with a port of any length": entry({}, { ServerName: `example.com:${"0".repeat(1000)}` }),
+  "a value of any length": entry({ Further: "x".repeat(60_000) }),
   "no server name": entry({}, { ServerName: "exa mple.com" }),
   "no delay": entry({}, { DelayTimeout: 0 }),
   "a negative delay": entry({}, { DelayTimeout: -1_000_000_000 }),
@@ -121,6 +124,10 @@ const UNREADABLE: Readonly<Record<string, StoredTexts>> = {
   "an identity over 256 bytes": {
     ...entry({}, { LiveKitIdentity: "ä".repeat(129) }),
     field: JSON.stringify(["room", "ä".repeat(129)]),
+  },
+  "a room over 256 bytes": {
+    ...entry({}, { LiveKitRoom: "r".repeat(257) }),
+    field: JSON.stringify(["r".repeat(257), PARAMS.LiveKitIdentity]),
   },
 };
 
@@ -140,6 +147,35 @@ Deno.test("fields of ours that are damaged or unknown count as missing", () => {
     Further: "unknown",
   });
   assert.deepEqual(decodeJob(damaged, NOW), decodeJob(entry({}), NOW));
+});
+
+const TOO_MUCH: Readonly<Record<string, Readonly<Record<string, unknown>>>> = {
+  "more than four watched identities": { Watched: ["a", "b", "c", "d", "e"] },
+  "a watched identity over 256 bytes": { Watched: ["a".repeat(257)] },
+  "more than four sessions": { Sessions: Object.fromEntries(["a", "b", "c", "d", "e"].map((id) => [id, "PA_1"])) },
+  "a session of an identity over 256 bytes": { Sessions: { ["a".repeat(257)]: "PA_1" } },
+  "a session ID over 64 bytes": { Sessions: { a: "P".repeat(65) } },
+};
+
+for (const [name, changes] of Object.entries(TOO_MUCH)) {
+  Deno.test(`${name}, in an entry, count as none`, () => {
+    assert.deepEqual(decodeJob(entry(changes), NOW), decodeJob(entry({}), NOW));
+  });
+}
+
+Deno.test("a job of the longest texts comes back as it was, each of their characters escaped", () => {
+  const text = (length: number, n: number) => `${n}${"\u0001".repeat(length - 1)}`;
+  const watched = [0, 1, 2, 3].map((n) => text(256, n) as Identity);
+  const job = sampleJob(1, {
+    room: text(256, 0) as RoomAlias,
+    identity: watched[0] ?? assert.fail(),
+    watched,
+    homeserver: serverName(`${"h".repeat(255)}:65535`),
+    delayId: text(255, 0),
+    sessions: Object.fromEntries(watched.map((identity, n) => [identity, text(64, n)])),
+    ...{ timerStartedAt: NOW, handedInAt: NOW, waitUntil: NOW },
+  });
+  assert.deepEqual(decodeJob(encodeJob(job), NOW), job);
 });
 
 Deno.test("a job watches its own identity, whatever its entry says", () => {

@@ -1,13 +1,17 @@
 // A disk that takes nothing more, or fails: the service goes on, says so, and writes what it held as soon as there is room.
 
 import assert from "node:assert/strict";
+import type { Identity } from "../../../../lib/livekit/identity.ts";
 import type { StoredJob } from "../../../../lib/leave/store/store.ts";
 import { ManualClock } from "../../../../testing/manual_clock.ts";
 import { sampleJob } from "../../sample_jobs.ts";
 import { StateDirectory, StoreBench, storedIds } from "./harness.ts";
 
+// As stored, some 6,000 bytes: each character of the other identities is escaped.
 function large(n: number, clock: ManualClock): StoredJob {
-  return sampleJob(n, { timerStartedAt: clock.now(), delayId: `syd_${n}_${"x".repeat(5000)}` });
+  const others = ["a", "b", "c"].map((name) => `${name}${"\u0001".repeat(255)}` as Identity);
+  const watched = [...sampleJob(n).watched, ...others];
+  return sampleJob(n, { timerStartedAt: clock.now(), delayId: `syd_${n}_${"x".repeat(200)}`, watched });
 }
 
 async function openFull(state: StateDirectory, clock = new ManualClock()): Promise<StoreBench> {
