@@ -3,14 +3,15 @@
 
 import assert from "node:assert/strict";
 import { fileURLToPath } from "node:url";
+import { parse } from "yaml";
 import { CertificateAuthority } from "../../testing/certificates.ts";
 import { DevelopmentHomeserver, type OpenIdToken } from "../../testing/fake_homeserver.ts";
 import { DevelopmentSfu } from "../../testing/fake_sfu.ts";
-import { DOCUMENT } from "../../tasks/openapi/document.ts";
 import { Schemathesis } from "./stack/schemathesis.ts";
 import { startService } from "./stack/service.ts";
 
 const FILE = fileURLToPath(new URL("../../docs/openapi.yaml", import.meta.url));
+const DESCRIPTION: unknown = parse(Deno.readTextFileSync(FILE));
 const SEED = 20_261_124;
 const ROUTES = ["/sfu/get", "/get_token", "/delegate_delayed_leave"];
 const MAX_EXAMPLES = 200;
@@ -20,7 +21,7 @@ function withToken(token: OpenIdToken, user: string): string {
   const either = (schema: { readonly [key: string]: unknown }, value: string) => ({
     anyOf: [{ const: value }, schema],
   });
-  return JSON.stringify(DOCUMENT, (key, value) => {
+  return JSON.stringify(DESCRIPTION, (key, value) => {
     switch (key) {
       case "openid_token":
         return "access_token" in value ? token : value;
@@ -35,9 +36,9 @@ function withToken(token: OpenIdToken, user: string): string {
   });
 }
 
-Deno.test("docs/openapi.yaml is YAML, and says what its source says", async () => {
+Deno.test("docs/openapi.yaml means the same to readers in two languages", async () => {
   const schemathesis = await Schemathesis.open();
-  assert.deepEqual(await schemathesis.readYaml(FILE), JSON.parse(JSON.stringify(DOCUMENT)));
+  assert.deepEqual(await schemathesis.readYaml(FILE), DESCRIPTION);
 });
 
 Deno.test("whatever is sent, the answer is one that docs/openapi.yaml describes", async () => {

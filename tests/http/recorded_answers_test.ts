@@ -2,36 +2,15 @@
 // recorded once, and only a change of the contract changes a line of recorded_answers.jsonl.
 
 import assert from "node:assert/strict";
-import { type World, Worlds } from "../../testing/worlds.ts";
+import { Worlds } from "../../testing/worlds.ts";
+import { type Answer, readRecord, type RecordedAnswer } from "./recorded_answers.ts";
 
-/** One line of the record. */
-interface Recorded {
-  readonly name: string;
-  readonly world: World;
-  readonly method: string;
-  readonly path: string;
-  readonly headers: Readonly<Record<string, string>>;
-  /** The request's body: as text, as bytes, or as so many times the letter x. */
-  readonly body?: string;
-  readonly base64?: string;
-  readonly fill?: number;
-  readonly answer: Answer;
-}
-
-interface Answer {
-  readonly status: number;
-  readonly headers: Readonly<Record<string, string>>;
-  readonly body: string;
-}
-
-const RECORD = new URL("./recorded_answers.jsonl", import.meta.url);
-
-function bodyOf({ body, base64, fill }: Recorded): BodyInit | null {
+function bodyOf({ body, base64, fill }: RecordedAnswer): BodyInit | null {
   if (fill !== undefined) return "x".repeat(fill);
   return base64 === undefined ? body ?? null : Uint8Array.from(atob(base64), (byte) => byte.charCodeAt(0));
 }
 
-async function ask(recorded: Recorded): Promise<Answer> {
+async function ask(recorded: RecordedAnswer): Promise<Answer> {
   using worlds = new Worlds();
   const { method, path, headers } = recorded;
   const request = new Request(`http://service.test${path}`, { method, headers, body: bodyOf(recorded) });
@@ -51,8 +30,7 @@ function claimsOf({ body }: Answer): unknown {
   return payload === undefined ? null : JSON.parse(atob(payload));
 }
 
-for (const line of Deno.readTextFileSync(RECORD).trimEnd().split("\n")) {
-  const recorded: Recorded = JSON.parse(line);
+for (const recorded of readRecord()) {
   const { name, world, method, path } = recorded;
   Deno.test(`the recorded answer to ${method} ${path.slice(0, 40)} stands: ${name} (${world})`, async () => {
     const answer = await ask(recorded);
