@@ -24,7 +24,7 @@ const Counted = v.object({
   late: v.number(),
   /** Distinct rooms that were listed. */
   roomsListed: v.number(),
-  /** Calls of homeservers that are neither restarts nor look-ups: there should be none. */
+  /** LeaveCalls of homeservers that are neither restarts nor look-ups: there should be none. */
   others: v.number(),
 });
 

@@ -101,7 +101,7 @@ export async function startService(config: Config, deps: ServiceDeps): Promise<S
       ...await chooseStore(config, deps),
       sfu: roomService,
       delayedEvents,
-      sweepIntervalMs: config.sanityCheckIntervalSeconds * 1000,
+      pollIntervalMs: config.sanityCheckIntervalSeconds * 1000,
     })
     : null;
   const webhooks = new Webhooks({ ...deps, apiKeys: config.apiKeys });

@@ -9,7 +9,7 @@ import { byteLength, serverOf, type UserId } from "../matrix/server_name.ts";
 import { FlightCache } from "../cache/loading_cache.ts";
 import type { Log } from "../log/log.ts";
 import type { Delegation } from "./machine/job.ts";
-import { JobCaps, type JobCapsDeps } from "./job_limits.ts";
+import { JobLimits, type JobLimitsDeps } from "./job_limits.ts";
 import type { LeaveManager } from "./manager.ts";
 
 /** Where a request came in: the same refusal reads differently there, since clients act on it (contract of 0.6.0). */
@@ -31,13 +31,13 @@ export interface DelegationWish {
 /** What the checks need from outside. */
 export interface DelegationsDeps {
   /** null = delegation is switched off. */
-  readonly manager: Pick<LeaveManager, "accept"> & JobCapsDeps["manager"] | null;
+  readonly manager: Pick<LeaveManager, "accept"> & JobLimitsDeps["manager"] | null;
   readonly discovery: Pick<ClientDiscovery, "find">;
   readonly delayedEvents: Pick<DelayedEvents, "supports">;
   /** Whether users of other homeservers may delegate too. */
   readonly allowsRestricted: boolean;
   /** Whether the operator named a homeserver. */
-  readonly isListed: JobCapsDeps["isListed"];
+  readonly isListed: JobLimitsDeps["isListed"];
   readonly monotonicNow: () => number;
   readonly log: Log;
 }
@@ -51,11 +51,11 @@ const CACHED_SERVERS = 1000;
 export class Delegations {
   readonly #deps: DelegationsDeps;
   readonly #support: FlightCache<boolean | "unknown">;
-  readonly #caps: JobCaps | null;
+  readonly #caps: JobLimits | null;
 
   constructor(deps: DelegationsDeps) {
     this.#deps = deps;
-    this.#caps = deps.manager === null ? null : new JobCaps({ ...deps, manager: deps.manager });
+    this.#caps = deps.manager === null ? null : new JobLimits({ ...deps, manager: deps.manager });
     this.#support = new FlightCache({ capacity: CACHED_SERVERS, monotonicNow: deps.monotonicNow });
   }
 

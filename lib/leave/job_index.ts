@@ -6,14 +6,14 @@ import type { ServerName } from "../matrix/server_name.ts";
 import { type Delegation, type Job, type JobKey, keyText } from "./machine/job.ts";
 
 /** A job at work. */
-export interface Entry {
+export interface ActiveJob {
   readonly key: string;
   job: Job;
-  isLooking: boolean;
+  isChecking: boolean;
   /** Something happened during a look: its answer is already old. */
-  isLookStale: boolean;
+  isCheckStale: boolean;
   /** When a look was last answered, ms of the monotonic clock. */
-  lookedAt: number;
+  checkedAt: number;
   /** When the SFU last told something about the participant, by a look or a webhook. */
   heardAt: number;
   /** The call that is wanted; one that waits in the queue and is not this very one is dropped. */
@@ -24,18 +24,18 @@ export interface Entry {
 /** Jobs by state, for logs and metrics. */
 export type LeaveCounts = { readonly [State in Job["state"]]: number };
 
-interface RoomEntries {
-  readonly all: Set<Entry>;
+interface RoomJobs {
+  readonly all: Set<ActiveJob>;
   /** Mostly one job each, so that a list is cheaper than a set. */
-  readonly watching: Map<Identity, Entry[]>;
+  readonly watching: Map<Identity, ActiveJob[]>;
 }
 
 /** Keeps entries. A job's key, room, watched identities and event never change while it is in here. */
-export class Register {
-  readonly #byKey = new Map<string, Entry>();
+export class JobIndex {
+  readonly #byKey = new Map<string, ActiveJob>();
   /** Homeserver → delay ID → job. */
-  readonly #byEvent = new Map<ServerName, Map<string, Entry>>();
-  readonly #byRoom = new Map<RoomAlias, RoomEntries>();
+  readonly #byEvent = new Map<ServerName, Map<string, ActiveJob>>();
+  readonly #byRoom = new Map<RoomAlias, RoomJobs>();
   readonly #perUser = new Map<string, number>();
 
   get counts(): LeaveCounts {
@@ -57,16 +57,16 @@ export class Register {
     return this.#byEvent.get(homeserver)?.size ?? 0;
   }
 
-  get(key: string): Entry | undefined {
+  get(key: string): ActiveJob | undefined {
     return this.#byKey.get(key);
   }
 
-  of(key: JobKey): Entry | undefined {
+  of(key: JobKey): ActiveJob | undefined {
     return this.#byKey.get(keyText(key));
   }
 
   /** The job of an event, under whatever identity. */
-  ofEvent(event: Pick<Delegation, "homeserver" | "delayId">): Entry | undefined {
+  ofEvent(event: Pick<Delegation, "homeserver" | "delayId">): ActiveJob | undefined {
     return this.#byEvent.get(event.homeserver)?.get(event.delayId);
   }
 
@@ -79,15 +79,15 @@ export class Register {
     return this.of(delegation)?.job ?? (twin?.room === delegation.room ? twin : undefined);
   }
 
-  all(): Entry[] {
+  all(): ActiveJob[] {
     return [...this.#byKey.values()];
   }
 
-  inRoom(room: RoomAlias): Entry[] {
+  inRoom(room: RoomAlias): ActiveJob[] {
     return [...this.#byRoom.get(room)?.all ?? []];
   }
 
-  watching(room: RoomAlias, identity: Identity): readonly Entry[] {
+  watching(room: RoomAlias, identity: Identity): readonly ActiveJob[] {
     return this.#byRoom.get(room)?.watching.get(identity) ?? [];
   }
 
@@ -99,19 +99,19 @@ export class Register {
   }
 
   /** Puts a job in; there is none of the same key or event. */
-  add(job: Job): Entry {
-    const entry: Entry = {
+  add(job: Job): ActiveJob {
+    const entry: ActiveJob = {
       key: keyText(job),
       job,
-      isLooking: false,
-      isLookStale: false,
-      lookedAt: -Infinity,
+      isChecking: false,
+      isCheckStale: false,
+      checkedAt: -Infinity,
       heardAt: -Infinity,
       call: null,
       isEnded: false,
     };
     this.#byKey.set(entry.key, entry);
-    const events = this.#byEvent.get(job.homeserver) ?? new Map<string, Entry>();
+    const events = this.#byEvent.get(job.homeserver) ?? new Map<string, ActiveJob>();
     events.set(job.delayId, entry);
     this.#byEvent.set(job.homeserver, events);
     this.#perUser.set(userKey(job), this.countOfSameUser(job) + 1);
@@ -129,7 +129,7 @@ export class Register {
     return entry;
   }
 
-  remove(entry: Entry): void {
+  remove(entry: ActiveJob): void {
     const { job, key } = entry;
     this.#byKey.delete(key);
     const events = this.#byEvent.get(job.homeserver);

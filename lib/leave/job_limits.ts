@@ -6,7 +6,7 @@ import type { Delegation } from "./machine/job.ts";
 import type { LeaveManager } from "./manager.ts";
 
 /** What the caps need from outside. */
-export interface JobCapsDeps {
+export interface JobLimitsDeps {
   readonly manager: Pick<LeaveManager, "size" | "countOf" | "countOfSameUser" | "replaces">;
   /** Whether the operator named a homeserver. */
   readonly isListed: (homeserver: ServerName) => boolean;
@@ -22,12 +22,12 @@ export const MAX_UNLISTED_JOBS = 20_000;
 export const MAX_JOBS = 100_000;
 
 /** Caps jobs. A job that takes another one's place is always let in. */
-export class JobCaps {
-  readonly #deps: JobCapsDeps;
+export class JobLimits {
+  readonly #deps: JobLimitsDeps;
   /** Being stored: not counted by the manager yet. */
   readonly #underWay = new Map<string, number>();
 
-  constructor(deps: JobCapsDeps) {
+  constructor(deps: JobLimitsDeps) {
     this.#deps = deps;
   }
 

@@ -8,7 +8,7 @@ interface WakeUp {
 }
 
 /** What the timers need from outside. */
-export interface TimersDeps {
+export interface WakeTimersDeps {
   readonly monotonicNow: () => number;
   /** Runs once after the delay; gives back what cancels it. */
   readonly setTimer: (run: () => void, delayMs: number) => () => void;
@@ -16,20 +16,20 @@ export interface TimersDeps {
   readonly onDue: (key: string) => void;
 }
 
-// Timers hold at most 2^31-1 ms; and whoever sleeps long notices a changed clock late.
+// WakeTimers hold at most 2^31-1 ms; and whoever sleeps long notices a changed clock late.
 const LONGEST_SLEEP_MS = 60_000;
 // Times that were set anew leave their old entries in the heap: past as many, it is built afresh.
 const MAX_STALE = 1000;
 
 /** Wakes keys at their times; a key has one time, the last one set. */
-export class Timers {
-  readonly #deps: TimersDeps;
+export class WakeTimers {
+  readonly #deps: WakeTimersDeps;
   #queue = heapOf([]);
   readonly #current = new Map<string, number>();
   #cancel: (() => void) | undefined;
   #sleepsUntil = Infinity;
 
-  constructor(deps: TimersDeps) {
+  constructor(deps: WakeTimersDeps) {
     this.#deps = deps;
   }
 

@@ -2,7 +2,6 @@
 // and tells the answers apart that look alike.
 
 import * as v from "valibot";
-import type { ActionOutcome } from "../leave/machine/events.ts";
 import { basePathOf, dialOf } from "../net/endpoint.ts";
 import type { Outbound, OutboundResponse } from "../net/client.ts";
 import { OutboundError } from "../net/outbound_error.ts";
@@ -14,6 +13,32 @@ export interface DelayedEventsDeps {
   readonly outbound: Outbound;
   readonly discovery: Pick<ClientDiscovery, "find">;
 }
+
+/** Why a homeserver will never do what it was asked; each with its own advice for the log. */
+export type RefusalReason =
+  /** 401: it allows nobody but the event's owner. */
+  | "unauthorised"
+  /** 403: the user is not in the room any more, so that there is nothing left to leave. */
+  | "forbidden"
+  /** 404 or 405 M_UNRECOGNIZED: no such route. */
+  | "unsupported"
+  /** Any other error of the homeserver about the request itself. */
+  | "other";
+
+/** What a request to the homeserver came to (MSC4140, as homeservers serve it). */
+export type ActionOutcome =
+  /** 200. */
+  | { readonly kind: "done" }
+  /** 404 M_NOT_FOUND (sent, cancelled, never known) or 409 (finished with another outcome). */
+  | { readonly kind: "gone"; readonly how: "not-found" | "conflict" }
+  /** Never. */
+  | { readonly kind: "refused"; readonly why: RefusalReason }
+  /** 429: not now, but after this many ms. */
+  | { readonly kind: "limited"; readonly retryAfterMs: number }
+  /** 5xx, time-out, no connection, an answer that is no homeserver's: unknown. */
+  | { readonly kind: "failed" }
+  /** Not asked: another replica may be at work on the room, or the participant is back. */
+  | { readonly kind: "held" };
 
 /** An outcome with its story for the log. */
 export interface ActionResult {

@@ -4,7 +4,7 @@
 import assert from "node:assert/strict";
 import fc from "fast-check";
 import { ValiError } from "valibot";
-import { RedisAllowance } from "../../lib/leave/store/redis/allowance.ts";
+import { RedisTokenBuckets } from "../../lib/leave/store/redis/token_buckets.ts";
 import { RedisChanges } from "../../lib/leave/store/redis/changes.ts";
 import { RedisClaims } from "../../lib/leave/store/redis/claims.ts";
 import { readRoom, RedisCommands } from "../../lib/leave/store/redis/commands.ts";
@@ -128,7 +128,7 @@ class Reading {
   readonly commands: RedisCommands;
   readonly rooms: RedisRooms;
   readonly changes: RedisChanges;
-  readonly allowance: RedisAllowance;
+  readonly buckets: RedisTokenBuckets;
   readonly #redis: RedisConnection;
 
   constructor(replies: Replies) {
@@ -158,7 +158,7 @@ class Reading {
       },
     });
     this.#redis.up(1);
-    this.allowance = new RedisAllowance({ redis: this.#redis, monotonicNow });
+    this.buckets = new RedisTokenBuckets({ redis: this.#redis, monotonicNow });
   }
 
   /** Asks everything; the first answer that is refused ends it. */
@@ -206,7 +206,7 @@ Deno.test(`${CASES} answers of Redis are taken in, or refused`, async () => {
       try {
         const room = readRoom(message);
         assert.ok(room === null || typeof room === "string");
-        const waitMs = await reading.allowance.take("example.com", { burst: 5, perSecond: 1 });
+        const { waitMs } = await reading.buckets.take("example.com", { burst: 5, perSecond: 1, learntAt: 0 });
         assert.ok(Number.isFinite(waitMs) && waitMs >= 0);
         const refusal = await reading.all().then(() => null, (error: unknown) => error);
         if (refusal !== null && !(refusal instanceof ValiError || refusal instanceof RedisError)) throw refusal;

@@ -16,40 +16,40 @@ for (const [name, delayMs, hasLeft, waitMs] of WAITS) {
   Deno.test(`a new job waits ${name}, and looks at once`, () => {
     const { job, effects } = begin({ ...DELEGATION, delayMs }, NOW, hasLeft);
     assert.deepEqual([job.state, job.waitUntil, job.timerStartedAt], ["waiting", NOW + waitMs, NOW]);
-    assert.deepEqual(effects, ["look"]);
+    assert.deepEqual(effects, ["check"]);
   });
 }
 
 Deno.test("a new event takes over the session of the old one", () => {
-  const old = { ...CONNECTED, absentSince: NOW - 1, failures: { looks: 3, calls: 3 } };
+  const old = { ...CONNECTED, absentSince: NOW - 1, failures: { checks: 3, calls: 3 } };
   const { job, effects } = replace(old, { ...DELEGATION, delayId: "syd_2", delayMs: HOUR }, NOW, false);
   assert.deepEqual([job.state, job.sessions, job.delayId, job.delayMs], ["connected", { hash: "PA_1" }, "syd_2", HOUR]);
   assert.deepEqual([job.absentSince, job.failures, job.timerStartedAt], [null, NO_FAILURES, NOW]);
-  assert.deepEqual(effects, ["restart", "look"]);
+  assert.deepEqual(effects, ["restart", "check"]);
 });
 
 for (const [name, old] of [["is over", { ...CONNECTED, hint: "left" }], ["was left", LEAVING]] as const) {
   Deno.test(`a new event after a session that ${name} waits a minute for the next one`, () => {
     const { job, effects } = replace(old, { ...DELEGATION, delayMs: HOUR }, NOW, false);
     assert.deepEqual([job.state, job.hint, job.sessions, job.waitUntil], ["waiting", "none", {}, NOW + 60_000]);
-    assert.deepEqual(effects, ["look"]);
+    assert.deepEqual(effects, ["check"]);
   });
 }
 
 for (const [name, old] of [["goes on", CONNECTED], ["is over", LEAVING]] as const) {
   Deno.test(`a new event after a session that ${name} counts as later than the old one, unless it is known when it came`, () => {
-    const handedInAt = (oldAt: number, known: { handedInAt?: number } = {}) =>
-      replace({ ...old, handedInAt: oldAt }, { ...DELEGATION, ...known }, NOW, false).job.handedInAt;
-    assert.equal(handedInAt(NOW - HOUR), NOW);
+    const delegatedAt = (oldAt: number, known: { delegatedAt?: number } = {}) =>
+      replace({ ...old, delegatedAt: oldAt }, { ...DELEGATION, ...known }, NOW, false).job.delegatedAt;
+    assert.equal(delegatedAt(NOW - HOUR), NOW);
     // Taken by a replica whose clock is ahead.
-    assert.equal(handedInAt(NOW + HOUR), NOW + HOUR + 1);
-    assert.equal(handedInAt(NOW - HOUR, { handedInAt: NOW - 5 }), NOW - 5);
+    assert.equal(delegatedAt(NOW + HOUR), NOW + HOUR + 1);
+    assert.equal(delegatedAt(NOW - HOUR, { delegatedAt: NOW - 5 }), NOW - 5);
   });
 }
 
 Deno.test("a job from the store is looked at, and restarted when it was connected", () => {
   for (
-    const [stored, effects] of [[WAITING, ["look"]], [CONNECTED, ["look", "restart"]], [LEAVING, ["look"]]] as const
+    const [stored, effects] of [[WAITING, ["check"]], [CONNECTED, ["check", "restart"]], [LEAVING, ["check"]]] as const
   ) {
     assert.deepEqual(adopt(stored, NOW).effects, effects);
   }
@@ -75,15 +75,15 @@ Deno.test("a job stored by a clock that was ahead waits no longer than a new one
 });
 
 Deno.test("a job that is long past its deadline is tried once more", () => {
-  assert.deepEqual(adopt({ ...CONNECTED, ...late }, NOW).effects, ["look", "restart"]);
+  assert.deepEqual(adopt({ ...CONNECTED, ...late }, NOW).effects, ["check", "restart"]);
 });
 
 Deno.test("after lost webhooks a job is looked at; after lost time its timer is not trusted either", () => {
   const job = { ...CONNECTED, absentSince: NOW - 30_000 };
   const events = resume(job, "events", NOW);
-  assert.deepEqual([events.effects, events.job.absentSince, wakeAt(events.job)], [["look"], NOW - 30_000, NOW + 7000]);
+  assert.deepEqual([events.effects, events.job.absentSince, wakeAt(events.job)], [["check"], NOW - 30_000, NOW + 7000]);
   const time = resume(job, "time", NOW);
-  assert.deepEqual([time.effects, time.job.absentSince], [["look", "restart"], null]);
+  assert.deepEqual([time.effects, time.job.absentSince], [["check", "restart"], null]);
 });
 
 Deno.test("a wait that ended while nobody looked goes on for another minute, or the event's delay", () => {

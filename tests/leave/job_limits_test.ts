@@ -3,8 +3,8 @@
 import assert from "node:assert/strict";
 import type { Delegation, Job } from "../../lib/leave/machine/job.ts";
 import { NO_FAILURES } from "../../lib/leave/machine/job.ts";
-import { JobCaps, MAX_JOBS, MAX_JOBS_PER_HOMESERVER, MAX_JOBS_PER_USER } from "../../lib/leave/job_limits.ts";
-import { Register } from "../../lib/leave/job_index.ts";
+import { JobLimits, MAX_JOBS, MAX_JOBS_PER_HOMESERVER, MAX_JOBS_PER_USER } from "../../lib/leave/job_limits.ts";
+import { JobIndex } from "../../lib/leave/job_index.ts";
 import { legacyIdentity, roomAlias } from "../../lib/livekit/identity.ts";
 import { parseUserId, serverOf } from "../../lib/matrix/server_name.ts";
 
@@ -30,19 +30,20 @@ function jobOf(delegation: Delegation): Job {
     state: "waiting",
     sessions: {},
     timerStartedAt: 0,
-    handedInAt: 0,
+    delegatedAt: 0,
+    connectedAt: null,
     waitUntil: 0,
     hint: "none",
     absentSince: null,
     failures: NO_FAILURES,
-    lookAt: Infinity,
-    actAt: Infinity,
+    checkAt: Infinity,
+    callAt: Infinity,
   };
 }
 
 /** Caps over a register; `size` stands in for very many jobs of others. */
-function capsOver(register: Register, size?: number): JobCaps {
-  return new JobCaps({
+function capsOver(register: JobIndex, size?: number): JobLimits {
+  return new JobLimits({
     manager: {
       get size() {
         return size ?? register.size;
@@ -60,7 +61,7 @@ Deno.test("the caps are 20 jobs per user, 1,000 per homeserver that is not liste
 });
 
 Deno.test("the 21st job of a user is refused, whatever device it is for; one of the 20 may be replaced", () => {
-  const register = new Register();
+  const register = new JobIndex();
   const caps = capsOver(register);
   for (let index = 0; index < 20; index++) {
     const delegation = delegationOf(ALICE, index, `D:${index}`);
@@ -80,7 +81,7 @@ Deno.test("the 21st job of a user is refused, whatever device it is for; one of 
 });
 
 Deno.test("a user whose jobs are all over has none", () => {
-  const register = new Register();
+  const register = new JobIndex();
   const delegation = delegationOf(ALICE, 0);
   const entry = register.add(jobOf(delegation));
   assert.equal(register.countOfSameUser(delegation), 1);
@@ -89,7 +90,7 @@ Deno.test("a user whose jobs are all over has none", () => {
 });
 
 Deno.test("jobs that are being stored count, and no longer when they are, or could not be", async () => {
-  const caps = capsOver(new Register());
+  const caps = capsOver(new JobIndex());
   const gate = Promise.withResolvers<void>();
   const storing = Array.from({ length: 20 }, () => caps.during(ALICE, () => gate.promise));
   assert.notEqual(caps.refusal(ALICE, delegationOf(ALICE, 0)), null);
@@ -103,7 +104,7 @@ Deno.test("jobs that are being stored count, and no longer when they are, or cou
 });
 
 Deno.test("a homeserver that nobody named gets 1,000 jobs, one of ours as many as there are", () => {
-  const register = new Register();
+  const register = new JobIndex();
   const caps = capsOver(register);
   for (const server of ["other.example", "ours.example"]) {
     for (let index = 0; index < 1000; index++) register.add(jobOf(delegationOf(`@user${index}:${server}`, index)));
@@ -115,7 +116,7 @@ Deno.test("a homeserver that nobody named gets 1,000 jobs, one of ours as many a
 });
 
 Deno.test("of all places, homeservers that nobody named share a fifth", () => {
-  const wish = (size: number, user: string) => capsOver(new Register(), size).refusal(user, delegationOf(user, 0));
+  const wish = (size: number, user: string) => capsOver(new JobIndex(), size).refusal(user, delegationOf(user, 0));
   assert.equal(wish(19_999, "@a:other.example"), null);
   assert.equal(wish(20_000, "@a:other.example"), "Too many delayed events are delegated already");
   assert.equal(wish(99_999, ALICE), null);
@@ -123,7 +124,7 @@ Deno.test("of all places, homeservers that nobody named share a fifth", () => {
 });
 
 Deno.test("users without a watched identity in clear count as one per homeserver", () => {
-  const register = new Register();
+  const register = new JobIndex();
   const hashed = (index: number) => {
     const { identity: _identity, ...delegation } = delegationOf(ALICE, index);
     const identity = delegationOf(`@other${index}:ours.example`, index).identity;

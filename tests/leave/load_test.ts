@@ -83,7 +83,7 @@ Deno.test("a thousand users of 1 h delay are kept up within Synapse's default li
   await world.close();
 });
 
-Deno.test("a meeting of fifty that ends is sent off within a minute of the allowance it needs", async () => {
+Deno.test("a meeting of fifty that ends is sent off within a minute of the buckets it needs", async () => {
   const { world, lost } = await call(50, 3_600_000, 20);
   await world.time.advance(2 * MINUTE);
   for (let n = 0; n < 50; n++) world.sfu.leave(person(n, 1, 0).room, person(n, 1, 0).identity, "CLIENT_INITIATED");
@@ -105,7 +105,8 @@ Deno.test("50,000 stored jobs, 5,000 of them in one room, cost one list a room a
       state: "connected",
       sessions: { [delegation.identity]: `PA_${n}` },
       timerStartedAt: start,
-      handedInAt: start,
+      delegatedAt: start,
+      connectedAt: null,
       waitUntil: start,
       hint: "none",
       absentSince: null,

@@ -156,7 +156,7 @@ Deno.test("after a crash of the SFU, whoever does not come back is gone within 1
 });
 
 Deno.test("without any webhook a leave is noticed within 80 s, and the operator is told", async () => {
-  const world = await World.create({ sweepIntervalMs: 0 });
+  const world = await World.create({ pollIntervalMs: 0 });
   world.sfu.webhooks = "lost";
   const alice = person(1, 1, 10_000);
   world.sfu.join(alice.room, alice.identity);

@@ -33,12 +33,12 @@ function handedInElsewhere(world: World, changes: Partial<StoredJob>): StoredJob
   const [stored] = world.store.jobs.values();
   if (stored === undefined) throw new TypeError("no job is stored");
   const now = world.time.now();
-  const times = { timerStartedAt: now, handedInAt: now, waitUntil: now + stored.delayMs };
+  const times = { timerStartedAt: now, delegatedAt: now, waitUntil: now + stored.delayMs };
   return { ...stored, state: "waiting", sessions: {}, ...times, ...changes };
 }
 
 Deno.test("the same event handed over by both identities at once is one job, and both stay watched", async () => {
-  const world = await World.create({ ...slowStore([100, 100]), sweepIntervalMs: 0 });
+  const world = await World.create({ ...slowStore([100, 100]), pollIntervalMs: 0 });
   const alice = person(1, 1, HOUR);
   const legacy = alice.watched[1] as Identity;
   world.sfu.join(alice.room, alice.identity);
@@ -101,7 +101,7 @@ Deno.test("an event that takes the place of another one is not dropped, however 
 });
 
 Deno.test("webhooks that come by way of other replicas are webhooks", async () => {
-  const { world, alice } = await inCall({ sweepIntervalMs: 0 });
+  const { world, alice } = await inCall({ pollIntervalMs: 0 });
   world.sfu.webhooks = "lost";
   await world.restartService(1000);
   await world.delegate({ ...alice, delayId: "syd_new" });

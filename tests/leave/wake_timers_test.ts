@@ -2,7 +2,7 @@
 
 import assert from "node:assert/strict";
 import fc from "fast-check";
-import { Timers } from "../../lib/leave/wake_timers.ts";
+import { WakeTimers } from "../../lib/leave/wake_timers.ts";
 import { VirtualTime } from "../../testing/virtual_time.ts";
 
 function bench() {
@@ -10,7 +10,7 @@ function bench() {
   const woken: [key: string, at: number][] = [];
   let running = 0;
   let mostTimers = 0;
-  const timers = new Timers({
+  const timers = new WakeTimers({
     monotonicNow: time.monotonicNow,
     setTimer(run, delayMs) {
       mostTimers = Math.max(mostTimers, ++running);

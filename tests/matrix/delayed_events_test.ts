@@ -2,7 +2,7 @@
 
 import assert from "node:assert/strict";
 import fc from "fast-check";
-import type { ActionOutcome } from "../../lib/leave/machine/events.ts";
+import type { ActionOutcome } from "../../lib/matrix/delayed_events.ts";
 import { DelayedEvents } from "../../lib/matrix/delayed_events.ts";
 import type { ServerName } from "../../lib/matrix/server_name.ts";
 import type { OutboundResponse } from "../../lib/net/client.ts";

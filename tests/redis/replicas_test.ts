@@ -17,7 +17,7 @@ function jobIn(room: number, n: number) {
   return sampleJob(n, { room: `room-${room}` as RoomAlias, identity: `@u${n}:example.com:D` as Identity });
 }
 
-/** Looks again and again whether two replicas work on one room; `stop` tells how often it looked. */
+/** PresenceChecks again and again whether two replicas work on one room; `stop` tells how often it looked. */
 function watchOwners(replicas: readonly Replica[]) {
   const conflicts: string[] = [];
   let looks = 0;

@@ -11,7 +11,7 @@ import { RedisServer } from "../../testing/redis_server.ts";
 import { sampleJob } from "../leave/sample_jobs.ts";
 
 const ROOM = sampleJob(1).room;
-const EVENT: ParticipantEvent = { type: "joined", room: ROOM, identity: "identity-1", sid: "PA_1", toldAt: 5 };
+const EVENT: ParticipantEvent = { type: "joined", room: ROOM, identity: "identity-1", sid: "PA_1", createdAt: 5 };
 
 async function storedIds(server: RedisServer): Promise<string[]> {
   return (await server.cli("HVALS", "lk-jwt:jobs")).match(/syd_\w+/g)?.sort() ?? [];
@@ -35,8 +35,8 @@ function gate({ connection }: Replica, held: StoreScript, when: "sent" | "answer
   return { open: () => opened.resolve(), reached: reached.promise };
 }
 
-const OLD = sampleJob(1, { delayId: "syd_old", handedInAt: 10_000 });
-const NEW = sampleJob(1, { delayId: "syd_new", handedInAt: 10_001 });
+const OLD = sampleJob(1, { delayId: "syd_old", delegatedAt: 10_000 });
+const NEW = sampleJob(1, { delayId: "syd_new", delegatedAt: 10_001 });
 
 Deno.test("of two events that a participant handed over elsewhere while Redis was away, the later one counts", async () => {
   await using server = await RedisServer.start();
@@ -82,7 +82,7 @@ Deno.test("an event handed over right now takes the place of another one, whatev
   for (const replica of [one, two]) {
     const next = sampleJob(1, {
       delayId: `syd_next_${replica.jobs.size}_${replica.connection.replica[0]}`,
-      handedInAt: 1,
+      delegatedAt: 1,
     });
     await two.accept(NEW);
     await replica.accept(next);
@@ -104,7 +104,7 @@ Deno.test("who takes a room over hears from the one before who came and went whi
   await until(() => near.jobs.size === 3);
   line.mend();
   await until(() => near.events.length === 2);
-  assert.deepEqual(near.events.map(({ toldAt: _, ...event }) => event), [
+  assert.deepEqual(near.events.map(({ createdAt: _, ...event }) => event), [
     { type: "joined", room: ROOM, identity: come.identity, sid: "PA_9" },
     { type: "left", room: ROOM, identity: gone.identity, sid: "", reason: "" },
   ]);

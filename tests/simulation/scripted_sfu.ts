@@ -29,7 +29,7 @@ export class ScriptedSfu {
   readonly told = new Map<string, Presence["outcome"]>();
   /** Participants whose leave the service was told of by webhook, and of nothing else since. */
   readonly toldGone = new Set<string>();
-  /** Looks that were asked for, by kind. */
+  /** PresenceChecks that were asked for, by kind. */
   readonly asked = { participants: 0, lists: 0 };
   readonly #time: VirtualTime;
   readonly #rooms = new Map<RoomAlias, Map<Identity, string>>();

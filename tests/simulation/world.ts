@@ -6,7 +6,7 @@ import type { Identity, RoomAlias } from "../../lib/livekit/identity.ts";
 import type { Delegation } from "../../lib/leave/machine/job.ts";
 import { keyText } from "../../lib/leave/machine/job.ts";
 import { LeaveManager, type LeaveManagerDeps } from "../../lib/leave/manager.ts";
-import { LocalAllowance } from "../../lib/leave/calls/call_queue.ts";
+import { LocalTokenBuckets } from "../../lib/leave/calls/token_bucket.ts";
 import type { LeaveStore, ParticipantEvent, Saved, StoredJob, StoreListener } from "../../lib/leave/store/store.ts";
 import type { ServerName } from "../../lib/matrix/server_name.ts";
 import { RecordingLog } from "../../testing/recording_log.ts";
@@ -68,7 +68,7 @@ export class SurvivingStore {
 /** How a world is made. */
 export interface WorldOptions {
   readonly limiter?: SynapseLimiter;
-  readonly sweepIntervalMs?: number;
+  readonly pollIntervalMs?: number;
   readonly random?: () => number;
   /** Puts a fault between the service and the world. */
   readonly sabotage?: (deps: LeaveManagerDeps) => LeaveManagerDeps;
@@ -161,7 +161,7 @@ export class World {
   #build(): LeaveManager {
     const deps: LeaveManagerDeps = {
       store: this.store.open(),
-      allowance: new LocalAllowance(this.time.monotonicNow),
+      buckets: new LocalTokenBuckets(this.time.monotonicNow),
       delayedEvents: this.homeserver,
       sfu: this.sfu,
       now: this.time.now,
@@ -169,7 +169,7 @@ export class World {
       setTimer: this.time.setTimer,
       random: this.#options.random ?? (() => 0.5),
       log: this.log,
-      sweepIntervalMs: this.#options.sweepIntervalMs ?? 60_000,
+      pollIntervalMs: this.#options.pollIntervalMs ?? 60_000,
     };
     const manager = new LeaveManager(this.#options.sabotage?.(deps) ?? deps);
     const receiver = this.#options.sabotageWebhook?.(manager) ?? manager;

@@ -1,14 +1,10 @@
 // How many calls per second a homeserver allows, found out: Synapse's default at first, more as long as more is needed
 // and nothing is refused, and back to what was good at the first 429.
 
-/** A token bucket's size and speed. */
-export interface Rate {
-  readonly burst: number;
-  readonly perSecond: number;
-}
+import type { Rate } from "./token_bucket.ts";
 
 // Synapse's default `rc_delayed_event_mgmt`.
-const INITIAL: Rate = { burst: 5, perSecond: 1 };
+const INITIAL = { burst: 5, perSecond: 1 };
 const MIN_PER_SECOND = 0.2;
 const MAX_PER_SECOND = 500;
 
@@ -22,7 +18,7 @@ const STEP_BACK = { factor: 2, everyMs: 1000, holdMs: 30_000 };
 const RELAPSE_MS = 30_000;
 const RETREATS = [1, 0.9, 0.7];
 const ASK_EVERY_MS = 1000;
-// Calls do not arrive at the intervals at which they left: a little less than is allowed is never too much.
+// LeaveCalls do not arrive at the intervals at which they left: a little less than is allowed is never too much.
 const MARGIN = 0.97;
 // At a tenth too much, so many calls use up a burst of five and more.
 const CALLS_OF_A_GOOD_RATE = 100;
@@ -30,7 +26,7 @@ const CALLS_OF_A_GOOD_RATE = 100;
 const FULL_SHARE = 0.9;
 
 /** Finds a homeserver's limit. */
-export class RateFinder {
+export class AdaptiveRate {
   #perSecond = INITIAL.perSecond;
   /** The highest rate that was kept up without a 429 for longer than any burst lasts. */
   #good = INITIAL.perSecond;
@@ -59,7 +55,7 @@ export class RateFinder {
     const perSecond = this.#perSecond * MARGIN;
     // A 429 means that the homeserver's bucket is empty: ours holds no more than has come in since.
     const sinceLimited = 1 + (now - this.#emptyUntil) / 1000 * perSecond;
-    return { burst: Math.min(INITIAL.burst, Math.max(sinceLimited, 1)), perSecond };
+    return { burst: Math.min(INITIAL.burst, Math.max(sinceLimited, 1)), perSecond, learntAt: 0 };
   }
 
   /** @param isPressed Whether calls will come too late, so that a higher rate would be of use; asked now and then. */

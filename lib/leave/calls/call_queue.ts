@@ -1,14 +1,13 @@
 // How fast one homeserver is asked, and who goes first. Homeservers limit delayed-event calls per source address, so
-// that all jobs of the service share one allowance: they queue here, and a homeserver that is down gets one probe
+// that all jobs of the service share one buckets: they queue here, and a homeserver that is down gets one probe
 // instead of everybody's retries.
 
 import TinyQueue from "tinyqueue";
-import type { ActionOutcome } from "../machine/events.ts";
+import type { ActionOutcome } from "../../matrix/delayed_events.ts";
 import { Fifo } from "../../async/queue.ts";
-import { type Rate, RateFinder } from "./adaptive_rate.ts";
+import { AdaptiveRate } from "./adaptive_rate.ts";
+import type { TokenBuckets } from "./token_bucket.ts";
 import { GIVE_UP_AFTER_MS } from "../machine/schedule.ts";
-
-export type { Rate } from "./adaptive_rate.ts";
 
 /** One call that waits for its turn. */
 export interface PacedCall {
@@ -23,15 +22,9 @@ export interface PacedCall {
   readonly done: (outcome: ActionOutcome) => void;
 }
 
-/** Decides when the next call may go out: in this process, or shared by all replicas. */
-export interface Allowance {
-  /** Takes one call, or says how many ms to wait before asking again. */
-  take(homeserver: string, rate: Rate): Promise<number> | number;
-}
-
 /** What a pacer needs from outside. */
-export interface PacerDeps {
-  readonly allowance: Allowance;
+export interface CallQueueDeps {
+  readonly buckets: TokenBuckets;
   readonly monotonicNow: () => number;
   readonly random: () => number;
   readonly setTimer: (run: () => void, delayMs: number) => () => void;
@@ -61,13 +54,13 @@ interface Queued {
 }
 
 /** The queue of one homeserver. */
-export class Pacer {
+export class CallQueue {
   readonly #homeserver: string;
-  readonly #deps: PacerDeps;
+  readonly #deps: CallQueueDeps;
   readonly #sends = new Fifo<Queued>();
   #restarts = heapOf([]);
   readonly #late = new Fifo<Queued>();
-  readonly #rate: RateFinder;
+  readonly #rate: AdaptiveRate;
   #pausedUntil = -Infinity;
   #downPauseMs = 0;
   #failedAt = -Infinity;
@@ -79,18 +72,18 @@ export class Pacer {
   #cancelTimer: (() => void) | undefined;
   #wakesAt = Infinity;
 
-  constructor(homeserver: string, deps: PacerDeps) {
+  constructor(homeserver: string, deps: CallQueueDeps) {
     this.#homeserver = homeserver;
     this.#deps = deps;
-    this.#rate = new RateFinder(deps.monotonicNow());
+    this.#rate = new AdaptiveRate(deps.monotonicNow());
   }
 
-  /** Calls that wait or are under way. */
+  /** LeaveCalls that wait or are under way. */
   get load(): number {
     return this.#waiting + this.#inFlight;
   }
 
-  /** Calls per second that the homeserver is believed to allow. */
+  /** LeaveCalls per second that the homeserver is believed to allow. */
   get perSecond(): number {
     return this.#rate.perSecond;
   }
@@ -141,9 +134,9 @@ export class Pacer {
 
   async #take(now: number): Promise<number> {
     try {
-      return await this.#deps.allowance.take(this.#homeserver, this.#rate.at(now));
+      return (await this.#deps.buckets.take(this.#homeserver, this.#rate.at(now))).waitMs;
     } catch {
-      return ALLOWANCE_PAUSE_MS; // a shared allowance that can't be asked
+      return ALLOWANCE_PAUSE_MS; // a shared buckets that can't be asked
     }
   }
 
@@ -214,7 +207,7 @@ export class Pacer {
   }
 
   #goDown(now: number, startedAt: number): void {
-    // Calls that were under way together fail together: that is one failure, not many.
+    // LeaveCalls that were under way together fail together: that is one failure, not many.
     if (startedAt >= this.#failedAt) {
       this.#downPauseMs = Math.min(Math.max(this.#downPauseMs * 2, FIRST_DOWN_PAUSE_MS), MAX_DOWN_PAUSE_MS);
       this.#pause(now + this.#downPauseMs * (0.5 + this.#deps.random() / 2));
@@ -274,33 +267,4 @@ export class Pacer {
 
 function heapOf(queued: Queued[]): TinyQueue<Queued> {
   return new TinyQueue(queued, (left, right) => left.call.deadline - right.call.deadline || left.order - right.order);
-}
-
-// One bucket per homeserver; beyond so many, those that are full again are as good as new.
-const MAX_BUCKETS = 2000;
-
-/** Token buckets in this process. */
-export class LocalAllowance implements Allowance {
-  readonly #buckets = new Map<string, { tokens: number; at: number }>();
-  readonly #now: () => number;
-
-  constructor(monotonicNow: () => number) {
-    this.#now = monotonicNow;
-  }
-
-  /** Homeservers remembered. */
-  get size(): number {
-    return this.#buckets.size;
-  }
-
-  take(homeserver: string, rate: Rate): number {
-    const now = this.#now();
-    const held = this.#buckets.get(homeserver) ?? { tokens: rate.burst, at: now };
-    const tokens = Math.min(rate.burst, held.tokens + (now - held.at) / 1000 * rate.perSecond);
-    this.#buckets.delete(homeserver);
-    this.#buckets.set(homeserver, { tokens: tokens >= 1 ? tokens - 1 : tokens, at: now });
-    const oldest = this.#buckets.keys().next();
-    if (this.#buckets.size > MAX_BUCKETS && !oldest.done) this.#buckets.delete(oldest.value);
-    return tokens >= 1 ? 0 : Math.ceil((1 - tokens) / rate.perSecond * 1000);
-  }
 }

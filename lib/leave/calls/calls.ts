@@ -1,19 +1,20 @@
-// Calls to homeservers on behalf of jobs: each through its homeserver's pacer, within the lease on its room, and told to
+// LeaveCalls to homeservers on behalf of jobs: each through its homeserver's pacer, within the lease on its room, and told to
 // the log once a minute when it does not work.
 
 import { withDeadline, within } from "../../async/deadline.ts";
 import type { DelayedEvents } from "../../matrix/delayed_events.ts";
 import type { Log } from "../../log/log.ts";
-import type { ActionOutcome, RefusalReason } from "../machine/events.ts";
+import type { ActionOutcome, RefusalReason } from "../../matrix/delayed_events.ts";
 import { describeJob, type Job } from "../machine/job.ts";
-import { type Allowance, type PacedCall, Pacer } from "./call_queue.ts";
+import { CallQueue, type PacedCall } from "./call_queue.ts";
+import type { TokenBuckets } from "./token_bucket.ts";
 import { deadlineOf } from "../machine/schedule.ts";
 import type { LeaveStore } from "../store/store.ts";
 
 /** What the calls need from outside. */
-export interface CallsDeps {
+export interface LeaveCallsDeps {
   readonly store: Pick<LeaveStore, "leaseMs">;
-  readonly allowance: Allowance;
+  readonly buckets: TokenBuckets;
   readonly delayedEvents: Pick<DelayedEvents, "act">;
   readonly monotonicNow: () => number;
   readonly random: () => number;
@@ -47,14 +48,14 @@ const ADVICE: Readonly<Record<RefusalReason, string>> = {
 };
 
 /** Restarts and sends delayed events. */
-export class Calls {
-  readonly #deps: CallsDeps;
-  readonly #pacers = new Map<string, Pacer>();
-  /** Calls whose outcome is not taken yet. */
+export class LeaveCalls {
+  readonly #deps: LeaveCallsDeps;
+  readonly #pacers = new Map<string, CallQueue>();
+  /** LeaveCalls whose outcome is not taken yet. */
   readonly #underWay = new Set<Promise<void>>();
   readonly #closing = new AbortController();
 
-  constructor(deps: CallsDeps) {
+  constructor(deps: LeaveCallsDeps) {
     this.#deps = deps;
   }
 
@@ -122,11 +123,14 @@ export class Calls {
     }
   }
 
-  #pacer(homeserver: string): Pacer {
+  #pacer(homeserver: string): CallQueue {
     let pacer = this.#pacers.get(homeserver);
     if (pacer === undefined) {
       if (this.#pacers.size >= MAX_PACERS) this.#dropAnIdlePacer();
-      pacer = new Pacer(homeserver, { ...this.#deps, onOverload: (...figures) => this.#warnOfOverload(...figures) });
+      pacer = new CallQueue(homeserver, {
+        ...this.#deps,
+        onOverload: (...figures) => this.#warnOfOverload(...figures),
+      });
     }
     // The one used last is the last one to go.
     this.#pacers.delete(homeserver);

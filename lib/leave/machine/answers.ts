@@ -1,7 +1,8 @@
 // What a homeserver's answer means for a job. Only an answer ends a job: a deadline that passed means one more try, not
 // silence, and that for an hour.
 
-import type { ActionOutcome, JobEvent, Step } from "./events.ts";
+import type { ActionOutcome } from "../../matrix/delayed_events.ts";
+import type { JobEvent, Step } from "./events.ts";
 import type { Job, JobEnd } from "./job.ts";
 import { callPause, giveUpAt, HELD_PAUSE_MS, restartInterval } from "./schedule.ts";
 
@@ -26,7 +27,7 @@ const RESTARTED: AnswerTable = {
       // The answer may have taken seconds: the homeserver's timer may run since the question.
       timerStartedAt: askedAt,
       failures: { ...job.failures, calls: 0 },
-      actAt: askedAt + restartInterval(job.delayMs, random),
+      callAt: askedAt + restartInterval(job.delayMs, random),
     },
     effects: [],
   }),
@@ -94,11 +95,11 @@ function stay(job: Job): Step {
 
 // Not expired, however late: the store says whose the job is.
 function held(job: Job, { now }: { readonly now: number }): Step {
-  return { job: { ...job, actAt: now + HELD_PAUSE_MS }, effects: [] };
+  return { job: { ...job, callAt: now + HELD_PAUSE_MS }, effects: [] };
 }
 
 function again(job: Job, now: number, pauseMs: number): Step {
   if (now >= giveUpAt(job)) return { end: "expired" };
   const failures = { ...job.failures, calls: job.failures.calls + 1 };
-  return { job: { ...job, failures, actAt: now + pauseMs }, effects: [] };
+  return { job: { ...job, failures, callAt: now + pauseMs }, effects: [] };
 }

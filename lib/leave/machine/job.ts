@@ -32,7 +32,7 @@ export type JobState = "waiting" | "connected" | "leaving";
 
 /** Failures in a row. */
 export interface Failures {
-  readonly looks: number;
+  readonly checks: number;
   readonly calls: number;
 }
 
@@ -40,7 +40,7 @@ export interface Failures {
 export const MAX_WATCHED = 4;
 
 /** All well: one object for all jobs. */
-export const NO_FAILURES: Failures = { looks: 0, calls: 0 };
+export const NO_FAILURES: Failures = { checks: 0, calls: 0 };
 
 /** Nobody is believed to be present: one object for all jobs. */
 export const NO_SESSIONS: Readonly<Record<string, string>> = {};
@@ -52,8 +52,13 @@ export interface Job extends Delegation {
   readonly sessions: Readonly<Record<string, string>>;
   /** The homeserver's timer last started anew here: when the job was accepted, or at its last successful restart. */
   readonly timerStartedAt: number;
-  /** When the client handed the event over: of two events of one participant the later one counts. */
-  readonly handedInAt: number;
+  /** When the client delegated the event: of two events of one participant the later one counts. */
+  readonly delegatedAt: number;
+  /**
+   * When the sessions believed to be present, or the last ones, were first known; null = the participant was never
+   * connected, -Infinity = they were, at a time unknown.
+   */
+  readonly connectedAt: number | null;
   /** Waiting: when an absence becomes a leave. */
   readonly waitUntil: number;
   /**
@@ -63,12 +68,12 @@ export interface Job extends Delegation {
   readonly hint: "none" | "left" | "aborted";
   /** The first of two looks that found nobody; null = none did. */
   readonly absentSince: number | null;
-  /** Looks without a find and calls without success, in a row: for back-off. */
+  /** PresenceChecks without a find and calls without success, in a row: for back-off. */
   readonly failures: Failures;
   /** When to look next; Infinity = only when something happens. */
-  readonly lookAt: number;
+  readonly checkAt: number;
   /** When to restart (connected) or send (leaving) next; Infinity = not by time. */
-  readonly actAt: number;
+  readonly callAt: number;
 }
 
 /** How a job ended. Only the first two and `refused` are the homeserver's word. */

@@ -4,9 +4,7 @@
 import { answeredConnected, answeredLeaving } from "./answers.ts";
 import { type Effect, isReconnect, type JobEvent, type Running, type Step } from "./events.ts";
 import { type Delegation, type Job, type JobState, MAX_WATCHED, NO_FAILURES, NO_SESSIONS } from "./job.ts";
-import { ABSENCE_LOOK_INTERVAL_MS, ABSENCE_MS, giveUpAt, lookPause, MAX_WAIT_MS, SHORT_WAIT_MS } from "./schedule.ts";
-
-export type { ActionOutcome, Effect, JobEvent, Running, Step } from "./events.ts";
+import { ABSENCE_LOOK_INTERVAL_MS, ABSENCE_MS, checkPause, giveUpAt, MAX_WAIT_MS, SHORT_WAIT_MS } from "./schedule.ts";
 
 const INTENTIONAL = "CLIENT_INITIATED";
 
@@ -34,7 +32,7 @@ const TRANSITIONS: Table = {
     },
     unknown: (job, _, now, random) => now >= giveUpAt(job) ? { end: "expired" } : lookAgain(job, now, random),
     answered: stay,
-    due: (job, _, now) => ({ job: quiet(job, now), effects: ["look"] }),
+    due: (job, _, now) => ({ job: quiet(job, now), effects: ["check"] }),
   },
   connected: {
     joined: connect,
@@ -46,21 +44,21 @@ const TRANSITIONS: Table = {
       if (job.hint === "left") return leave(job);
       if (job.absentSince !== null && now - job.absentSince >= ABSENCE_MS) return leave(job);
       const absentSince = job.absentSince ?? now;
-      const failures = { ...job.failures, looks: 0 };
-      const lookAt = Math.min(absentSince + ABSENCE_MS, now + ABSENCE_LOOK_INTERVAL_MS);
-      return { job: { ...job, absentSince, failures, lookAt }, effects: [] };
+      const failures = { ...job.failures, checks: 0 };
+      const checkAt = Math.min(absentSince + ABSENCE_MS, now + ABSENCE_LOOK_INTERVAL_MS);
+      return { job: { ...job, absentSince, failures, checkAt }, effects: [] };
     },
     unknown: (job, _, now, random) => {
       // The webhook of the tracked session is the SFU's own word.
       const isToldGone = job.hint === "left" && Object.keys(job.sessions).length === 0;
-      if (isToldGone && job.failures.looks + 1 >= LOOKS_BEFORE_WEBHOOK_ALONE) return leave(job);
+      if (isToldGone && job.failures.checks + 1 >= LOOKS_BEFORE_WEBHOOK_ALONE) return leave(job);
       return lookAgain(job, now, random);
     },
     answered: answeredConnected,
     due: (job, _, now) => {
       const effects: Effect[] = [];
-      if (now >= job.lookAt) effects.push("look");
-      if (now >= job.actAt) effects.push("restart");
+      if (now >= job.checkAt) effects.push("check");
+      if (now >= job.callAt) effects.push("restart");
       return { job: quiet(job, now), effects };
     },
   },
@@ -76,7 +74,7 @@ const TRANSITIONS: Table = {
     },
     answered: answeredLeaving,
     // The latest look decides about a send, so each attempt has its own.
-    due: (job, _, now) => ({ job: quiet(job, now), effects: ["look"] }),
+    due: (job, _, now) => ({ job: quiet(job, now), effects: ["check"] }),
   },
 };
 
@@ -85,22 +83,23 @@ const TRANSITIONS: Table = {
  *
  * @param hasLeft The participant was seen leaving a moment ago: a new connection comes soon or not at all.
  */
-export function begin(delegation: Delegation, now: number, hasLeft: boolean, handedInAt = now): Running {
+export function begin(delegation: Delegation, now: number, hasLeft: boolean, delegatedAt = now): Running {
   const wait = hasLeft ? SHORT_WAIT_MS : MAX_WAIT_MS;
   const job: Job = {
     ...delegation,
     state: "waiting",
     sessions: NO_SESSIONS,
     timerStartedAt: now,
-    handedInAt,
+    delegatedAt,
+    connectedAt: null,
     waitUntil: now + Math.min(wait, delegation.delayMs),
     hint: "none",
     absentSince: null,
     failures: NO_FAILURES,
-    lookAt: Infinity,
-    actAt: Infinity,
+    checkAt: Infinity,
+    callAt: Infinity,
   };
-  return { job, effects: ["look"] };
+  return { job, effects: ["check"] };
 }
 
 /**
@@ -111,7 +110,7 @@ export function begin(delegation: Delegation, now: number, hasLeft: boolean, han
  */
 export function replace(
   old: Job,
-  delegation: Delegation & { readonly handedInAt?: number },
+  delegation: Delegation & { readonly delegatedAt?: number },
   now: number,
   hasLeft: boolean,
 ): Running {
@@ -119,21 +118,21 @@ export function replace(
   const watched = [...new Set([...delegation.watched, ...old.watched])].slice(0, MAX_WATCHED);
   const next: Delegation = { room, identity, watched, homeserver, delayId, delayMs };
   // Later than the one before, whatever the clock of the replica says that took that one.
-  const { handedInAt = Math.max(now, old.handedInAt + 1) } = delegation;
+  const { delegatedAt = Math.max(now, old.delegatedAt + 1) } = delegation;
   if (old.state !== "connected" || old.hint === "left") {
-    return begin(next, now, hasLeft || old.hint === "left", handedInAt);
+    return begin(next, now, hasLeft || old.hint === "left", delegatedAt);
   }
   const job: Job = {
     ...old,
     ...next,
     timerStartedAt: now,
-    handedInAt,
+    delegatedAt,
     absentSince: null,
     failures: NO_FAILURES,
-    lookAt: Infinity,
-    actAt: Infinity,
+    checkAt: Infinity,
+    callAt: Infinity,
   };
-  return { job, effects: ["restart", "look"] };
+  return { job, effects: ["restart", "check"] };
 }
 
 /**
@@ -142,7 +141,7 @@ export function replace(
  */
 export function beginAfterLeave(job: Job, { identity, sid, reason }: LeftEvent, now: number): Running {
   if (isReconnect(reason) || job.sessions[identity] !== sid) return look(job);
-  const { job: next, effects } = begin(job, now, true, job.handedInAt);
+  const { job: next, effects } = begin(job, now, true, job.delegatedAt);
   return { job: { ...next, timerStartedAt: job.timerStartedAt }, effects };
 }
 
@@ -166,9 +165,9 @@ export function resume(job: Job, lost: "events" | "time", now: number): Running 
   // A join may have been missed, so that a leave webhook from before stands for nothing by itself.
   const hint = job.state === "waiting" ? job.hint : "none";
   if (lost === "events") return look({ ...job, hint });
-  const effects: Effect[] = job.state === "connected" ? ["look", "restart"] : ["look"];
+  const effects: Effect[] = job.state === "connected" ? ["check", "restart"] : ["check"];
   // Whoever was away before the gap may have been there during it: the absence begins anew.
-  const fresh = { absentSince: null, failures: NO_FAILURES, lookAt: Infinity, actAt: Infinity };
+  const fresh = { absentSince: null, failures: NO_FAILURES, checkAt: Infinity, callAt: Infinity };
   // A wait that ended in the gap, or by a clock that was set, goes on for a moment: clients may be reconnecting.
   const waitUntil = Math.max(job.waitUntil, now + Math.min(SHORT_WAIT_MS, job.delayMs));
   return { job: { ...job, ...fresh, hint, waitUntil }, effects };
@@ -191,11 +190,11 @@ function stay(job: Job): Step {
 }
 
 function look(job: Job): Running {
-  return { job: { ...job, lookAt: Infinity }, effects: ["look"] };
+  return { job: { ...job, checkAt: Infinity }, effects: ["check"] };
 }
 
 function send(job: Job): Step {
-  return { job: { ...job, lookAt: Infinity, actAt: Infinity }, effects: ["send"] };
+  return { job: { ...job, checkAt: Infinity, callAt: Infinity }, effects: ["send"] };
 }
 
 function connect(job: Job, event: { readonly identity: string; readonly sid: string }): Step {
@@ -205,8 +204,8 @@ function connect(job: Job, event: { readonly identity: string; readonly sid: str
 
 /** In the call, and known to be. */
 function seen(job: Job): Step {
-  const failures = { ...job.failures, looks: 0 };
-  return { job: { ...job, hint: "none", absentSince: null, failures, lookAt: Infinity }, effects: [] };
+  const failures = { ...job.failures, checks: 0 };
+  return { job: { ...job, hint: "none", absentSince: null, failures, checkAt: Infinity }, effects: [] };
 }
 
 function connected(job: Job): Step {
@@ -217,8 +216,8 @@ function connected(job: Job): Step {
       hint: "none",
       absentSince: null,
       failures: NO_FAILURES,
-      lookAt: Infinity,
-      actAt: Infinity,
+      checkAt: Infinity,
+      callAt: Infinity,
     },
     effects: ["restart"],
   };
@@ -234,7 +233,7 @@ function lookAfterLeave(
   const tracked = job.sessions[event.identity];
   const isTracked = tracked === undefined ? job.state === "waiting" : tracked === event.sid;
   if (isReconnect(event.reason) || !isTracked) return look(job);
-  const failures = { ...job.failures, looks: 0 };
+  const failures = { ...job.failures, checks: 0 };
   const sessions = without(job.sessions, event.identity);
   return look({ ...job, sessions, hint: "left", failures });
 }
@@ -256,8 +255,8 @@ function leave(job: Job): Step {
       sessions: NO_SESSIONS,
       absentSince: null,
       failures: NO_FAILURES,
-      lookAt: Infinity,
-      actAt: Infinity,
+      checkAt: Infinity,
+      callAt: Infinity,
     },
     effects: ["send"],
   };
@@ -267,16 +266,16 @@ function leave(job: Job): Step {
 function quiet(job: Job, now: number): Job {
   return {
     ...job,
-    lookAt: now >= job.lookAt ? Infinity : job.lookAt,
-    actAt: now >= job.actAt ? Infinity : job.actAt,
+    checkAt: now >= job.checkAt ? Infinity : job.checkAt,
+    callAt: now >= job.callAt ? Infinity : job.callAt,
   };
 }
 
 function lookAgain(job: Job, now: number, random: () => number): Step {
-  const at = now + lookPause(job.failures.looks, random);
-  const lookAt = job.state === "waiting" && now < job.waitUntil ? Math.min(at, job.waitUntil) : at;
-  const failures = { ...job.failures, looks: job.failures.looks + 1 };
-  return { job: { ...job, failures, lookAt }, effects: [] };
+  const at = now + checkPause(job.failures.checks, random);
+  const checkAt = job.state === "waiting" && now < job.waitUntil ? Math.min(at, job.waitUntil) : at;
+  const failures = { ...job.failures, checks: job.failures.checks + 1 };
+  return { job: { ...job, failures, checkAt }, effects: [] };
 }
 
 function isSame(one: Job["sessions"], other: Job["sessions"]): boolean {

@@ -13,7 +13,7 @@ export const MAX_WAIT_MS = HOUR_MS;
 export const SHORT_WAIT_MS = MINUTE_MS;
 /** Two looks without a webhook must be this far apart: clients reconnect to a restarted SFU. */
 export const ABSENCE_MS = MINUTE_MS;
-/** Looks in between: who came back, and was lost again, has not been away all the time. */
+/** PresenceChecks in between: who came back, and was lost again, has not been away all the time. */
 export const ABSENCE_LOOK_INTERVAL_MS = 20 * SECOND_MS;
 /** A job is given up this long after the homeserver's own timer must have fired. */
 export const GIVE_UP_AFTER_MS = HOUR_MS;
@@ -41,7 +41,7 @@ export function giveUpAt(job: Job): number {
 
 /** When the job wants a `due` event. */
 export function wakeAt(job: Job): number {
-  return Math.min(job.lookAt, job.actAt);
+  return Math.min(job.checkAt, job.callAt);
 }
 
 /** How long after a successful restart the next one is due, in ms. */
@@ -52,7 +52,7 @@ export function restartInterval(delayMs: number, random: () => number): number {
 }
 
 /** Pause after so many looks that found nobody or got no answer, in ms: 1 s × 1.5 ± 50 %, at most 60 s. */
-export function lookPause(failures: number, random: () => number): number {
+export function checkPause(failures: number, random: () => number): number {
   return Math.min(backOff(failures, SECOND_MS, 1.5, MINUTE_MS, random), MINUTE_MS);
 }
 

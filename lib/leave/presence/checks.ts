@@ -1,4 +1,4 @@
-// Looks at the SFU on behalf of jobs: one participant at a time when something happened to them, a whole room at a time
+// PresenceChecks at the SFU on behalf of jobs: one participant at a time when something happened to them, a whole room at a time
 // after a gap. A bounded number goes on at once, whatever happens to all calls together.
 
 import { withDeadline } from "../../async/deadline.ts";
@@ -9,10 +9,10 @@ import { Fifo } from "../../async/queue.ts";
 import type { Job } from "../machine/job.ts";
 
 /** What a look found. */
-export type LookEvent = Extract<JobEvent, { type: "present" | "absent" | "unknown" }>;
+export type CheckEvent = Extract<JobEvent, { type: "present" | "absent" | "unknown" }>;
 
 /** What the looks need from outside. */
-export interface LooksDeps {
+export interface PresenceChecksDeps {
   readonly sfu: Pick<RoomService, "getParticipant" | "listParticipants">;
   /** Whether a webhook told the end of this very session: the SFU may show it a little longer. */
   readonly isOver: (room: RoomAlias, identity: Identity, sid: string) => boolean;
@@ -26,18 +26,18 @@ const LOOK_TIMEOUT_MS = 5000;
 const LOOKS_AT_ONCE = 32;
 
 /** Asks the SFU who is there. */
-export class Looks {
-  readonly #deps: LooksDeps;
+export class PresenceChecks {
+  readonly #deps: PresenceChecksDeps;
   readonly #queue = new Fifo<() => Promise<void>>();
   readonly #roomsToList = new Set<RoomAlias>();
   #underWay = 0;
 
-  constructor(deps: LooksDeps) {
+  constructor(deps: PresenceChecksDeps) {
     this.#deps = deps;
   }
 
-  /** Looks for all identities of a job. Never rejects; waits for its turn. */
-  participant({ room, watched }: Job): Promise<LookEvent> {
+  /** PresenceChecks for all identities of a job. Never rejects; waits for its turn. */
+  participant({ room, watched }: Job): Promise<CheckEvent> {
     return this.#inTurn(async () => {
       const found = await Promise.all(watched.map(async (identity) => {
         return [identity, await this.#presence(room, identity)] as const;
@@ -70,7 +70,7 @@ export class Looks {
   }
 
   /** What a room's list says about a job. */
-  read(job: Job, present: ReadonlyMap<string, string> | null): LookEvent {
+  read(job: Job, present: ReadonlyMap<string, string> | null): CheckEvent {
     if (present === null) return { type: "unknown" };
     const sessions = job.watched.flatMap((identity) => {
       const sid = present.get(identity);
@@ -80,7 +80,7 @@ export class Looks {
   }
 
   /** What an earlier look found, without the sessions that ended since. */
-  withoutEnded(job: Job, found: LookEvent): LookEvent {
+  withoutEnded(job: Job, found: CheckEvent): CheckEvent {
     if (found.type !== "present") return found;
     const left = Object.entries(found.sessions).filter(([identity, sid]) =>
       !this.#deps.isOver(job.room, identity as Identity, sid)

@@ -11,7 +11,7 @@ const MAX_REMEMBERED = 20_000;
 interface RecentLeave {
   readonly at: number;
   /** When the webhook about it came, wall-clock ms. */
-  readonly toldAt: number;
+  readonly createdAt: number;
   /** The session that ended. */
   readonly sid: string;
   /** They have come back since, in another session. */
@@ -33,15 +33,15 @@ export class RecentLeaves {
    * @returns What that comes to: the beginning of a session that is known to be over tells that it has come and gone.
    */
   learn(event: ParticipantEvent): ParticipantEvent {
-    const { type, room, sid, toldAt = Infinity } = event;
+    const { type, room, sid, createdAt = Infinity } = event;
     const identity = event.identity as Identity;
     const last = this.#recent(room, identity);
     if (type !== "joined") {
       // Told late, after the end of another session: that one counts.
-      const isNews = last === undefined || last.toldAt <= toldAt;
-      if (isNews && !isReconnect(event.reason)) this.#add(room, identity, sid, toldAt);
+      const isNews = last === undefined || last.createdAt <= createdAt;
+      if (isNews && !isReconnect(event.reason)) this.#add(room, identity, sid, createdAt);
     } else if (last?.sid === sid) {
-      return { type: "left", room, identity, sid, reason: "", toldAt: last.toldAt };
+      return { type: "left", room, identity, sid, reason: "", createdAt: last.createdAt };
     } else {
       this.#forgive(room, identity);
     }
@@ -58,10 +58,10 @@ export class RecentLeaves {
     return this.#recent(room, identity)?.sid === sid;
   }
 
-  #add(room: RoomAlias, identity: Identity, sid: string, toldAt: number): void {
+  #add(room: RoomAlias, identity: Identity, sid: string, createdAt: number): void {
     const key = keyOf(room, identity);
     this.#leaves.delete(key);
-    this.#leaves.set(key, { at: this.#now(), toldAt, sid, isBack: false });
+    this.#leaves.set(key, { at: this.#now(), createdAt, sid, isBack: false });
     const oldest = this.#leaves.keys().next();
     if (this.#leaves.size > MAX_REMEMBERED && !oldest.done) this.#leaves.delete(oldest.value);
   }

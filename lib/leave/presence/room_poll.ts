@@ -10,7 +10,7 @@ import type { Log } from "../../log/log.ts";
 export type Listing = ReadonlyMap<string, string>;
 
 /** What the sweep needs from outside. */
-export interface SweepDeps {
+export interface RoomPollDeps {
   readonly sfu: Pick<RoomService, "listParticipants">;
   readonly now: () => number;
   readonly monotonicNow: () => number;
@@ -42,8 +42,8 @@ const LISTS_AT_ONCE = 4;
 const MAX_FAILURES = 8;
 
 /** Lists rooms at intervals. */
-export class Sweep {
-  readonly #deps: SweepDeps;
+export class RoomPoll {
+  readonly #deps: RoomPollDeps;
   #lastSweepAt: number;
   #lastTickAt: number;
   #clockOffset: number;
@@ -56,7 +56,7 @@ export class Sweep {
   #isClosed = false;
   #cancel: (() => void) | undefined;
 
-  constructor(deps: SweepDeps) {
+  constructor(deps: RoomPollDeps) {
     this.#deps = deps;
     this.#lastSweepAt = deps.monotonicNow();
     this.#lastTickAt = deps.monotonicNow();
@@ -92,7 +92,7 @@ export class Sweep {
     this.#watchClock();
     this.#watchWebhooks();
     const isDue = this.#deps.monotonicNow() - this.#lastSweepAt >= this.#interval();
-    if (isDue && !this.#isSweeping) void this.#sweep();
+    if (isDue && !this.#isSweeping) void this.#poll();
   }
 
   #interval(): number {
@@ -130,7 +130,7 @@ export class Sweep {
     );
   }
 
-  async #sweep(): Promise<void> {
+  async #poll(): Promise<void> {
     this.#isSweeping = true;
     this.#lastSweepAt = this.#deps.monotonicNow();
     this.#failures = 0;

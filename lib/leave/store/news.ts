@@ -6,13 +6,13 @@ import type { ParticipantEvent, StoredJob } from "./store.ts";
 /**
  * The last events of a job's participant.
  *
- * @param toldAt Wall clock, ms: when the job knew of them.
+ * @param createdAt Wall clock, ms: when the job knew of them.
  */
-export function newsOf({ room, identity, state, sessions, hint }: StoredJob, toldAt: number): ParticipantEvent[] {
+export function newsOf({ room, identity, state, sessions, hint }: StoredJob, createdAt: number): ParticipantEvent[] {
   const joined = Object.entries(sessions).map(([identity, sid]) => {
-    return { type: "joined", room, identity, sid, toldAt } as const;
+    return { type: "joined", room, identity, sid, createdAt } as const;
   });
   const hasLeft = state === "leaving" || hint === "left";
   // Which session that was, the job does not keep.
-  return hasLeft ? [...joined, { type: "left", room, identity, sid: "", reason: "", toldAt }] : joined;
+  return hasLeft ? [...joined, { type: "left", room, identity, sid: "", reason: "", createdAt }] : joined;
 }

@@ -3,16 +3,16 @@
 
 import type { RoomAlias } from "../../livekit/identity.ts";
 import type { Job, JobKey } from "../machine/job.ts";
-import type { JobEvent } from "../machine/machine.ts";
+import type { JobEvent } from "../machine/events.ts";
 
 /** A job as it is stored: all times in wall-clock ms since the epoch. */
-export type StoredJob = Omit<Job, "lookAt" | "actAt" | "failures">;
+export type StoredJob = Omit<Job, "checkAt" | "callAt" | "failures">;
 
 /** An event of a participant, as a webhook told it. */
 export type ParticipantEvent = Extract<JobEvent, { type: "joined" | "left" | "aborted" }> & {
   readonly room: RoomAlias;
   /** When the webhook came, wall-clock ms: it may have waited for Redis since. */
-  readonly toldAt?: number;
+  readonly createdAt?: number;
 };
 
 /** What the store tells the manager. */
@@ -88,7 +88,8 @@ export function shiftTimes(job: StoredJob, byMs: number): StoredJob {
   return {
     ...{ room, identity, watched, homeserver, delayId, delayMs, state, sessions, hint },
     timerStartedAt: job.timerStartedAt + byMs,
-    handedInAt: job.handedInAt + byMs,
+    delegatedAt: job.delegatedAt + byMs,
+    connectedAt: job.connectedAt === null ? null : job.connectedAt + byMs,
     waitUntil: job.waitUntil + byMs,
     absentSince: job.absentSince === null ? null : job.absentSince + byMs,
   };

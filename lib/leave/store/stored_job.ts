@@ -47,7 +47,7 @@ const Nanoseconds = v.pipe(v.number(), v.integer(), v.minValue(NS_PER_MS), v.max
 const Time = v.pipe(v.string(), v.transform(parseTime), v.number());
 
 // A job whose further fields are damaged is still a job: it is looked up before anything is done about it.
-const Entry = v.object({
+const StoredEntry = v.object({
   Params: v.object({
     DelayId,
     DelayTimeout: Nanoseconds,
@@ -61,6 +61,7 @@ const Entry = v.object({
   State: ours(v.picklist(["waiting", "connected", "leaving"])),
   Watched: ours(v.pipe(v.array(v.unknown()), v.maxLength(MAX_WATCHED), v.array(Participant))),
   Sessions: ours(v.custom<Readonly<Record<string, string>>>(isSessions)),
+  ConnectedAt: ours(v.nullable(Time)),
   WaitUntil: ours(Time),
   Hint: ours(v.picklist(["none", "left", "aborted"])),
   AbsentSince: ours(Time),
@@ -92,10 +93,11 @@ export function encodeJob(job: StoredJob): StoredTexts {
     // To 0.6.0 a job that was never restarted is one that waits.
     RestartedAt: isWaiting ? ZERO_TIME : startedAt,
     ...(isWaiting ? { AcceptedAt: startedAt } : {}),
-    HandedInAt: formatTime(job.handedInAt),
+    HandedInAt: formatTime(job.delegatedAt),
     State: job.state,
     Watched: job.watched,
     Sessions: job.sessions,
+    ...(job.connectedAt === -Infinity ? {} : { ConnectedAt: job.connectedAt && formatTime(job.connectedAt) }),
     WaitUntil: formatTime(job.waitUntil),
     Hint: job.hint,
     ...(job.absentSince === null ? {} : { AbsentSince: formatTime(job.absentSince) }),
@@ -111,7 +113,7 @@ export function encodeJob(job: StoredJob): StoredTexts {
  */
 export function decodeJob({ field, value }: StoredTexts, now: number): StoredJob | null {
   if (value.length > MAX_VALUE_LENGTH) return null;
-  const result = v.safeParse(Entry, parseJson(value), { abortEarly: true });
+  const result = v.safeParse(StoredEntry, parseJson(value), { abortEarly: true });
   if (!result.success) return null;
   const { Params: params, RestartedAt: restartedAt, ...entry } = result.output;
   const key = { room: params.LiveKitRoom, identity: params.LiveKitIdentity };
@@ -123,17 +125,19 @@ export function decodeJob({ field, value }: StoredTexts, now: number): StoredJob
   const { identity } = key;
   // Tens of thousands of jobs: each has an array of just its length, and one text for its identity.
   const watched = (entry.Watched ?? []).map((other) => other === identity ? identity : other);
+  const state = entry.State ?? (isRestarted ? "connected" : "waiting");
   return {
     ...key,
     watched: watched.includes(identity) ? watched : [identity, ...watched].slice(0, MAX_WATCHED),
     homeserver: params.ServerName,
     delayId: params.DelayId,
     delayMs,
-    state: entry.State ?? (isRestarted ? "connected" : "waiting"),
+    state,
     sessions: entry.Sessions ?? NO_SESSIONS,
     timerStartedAt,
     // Of 0.6.0, or of an earlier release: any other event is later.
-    handedInAt: entry.HandedInAt ?? 0,
+    delegatedAt: entry.HandedInAt ?? 0,
+    connectedAt: entry.ConnectedAt === undefined ? connectedBefore(state) : entry.ConnectedAt,
     waitUntil: entry.WaitUntil ?? timerStartedAt + Math.min(MAX_WAIT_MS, delayMs),
     hint: entry.Hint ?? "none",
     absentSince: entry.AbsentSince ?? null,
@@ -143,6 +147,11 @@ export function decodeJob({ field, value }: StoredTexts, now: number): StoredJob
 /** Whether a job is too old to be taken up again: its homeserver sent the event by itself more than an hour ago. */
 export function isPastGivingUp(job: StoredJob, now: number): boolean {
   return now - job.timerStartedAt - job.delayMs > GIVE_UP_AFTER_MS;
+}
+
+// An earlier release does not say when.
+function connectedBefore(state: StoredJob["state"]): number | null {
+  return state === "waiting" ? null : -Infinity;
 }
 
 /** A field of ours: undefined where it is missing or damaged. */

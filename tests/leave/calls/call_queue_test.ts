@@ -2,8 +2,8 @@
 // homeserver is down.
 
 import assert from "node:assert/strict";
-import { Bench, DONE, FAILED, LATENCY_MS } from "./pacing_bench.ts";
-import { LocalAllowance } from "../../../lib/leave/calls/call_queue.ts";
+import { Bench, DONE, FAILED, LATENCY_MS } from "./queue_bench.ts";
+import { LocalTokenBuckets } from "../../../lib/leave/calls/token_bucket.ts";
 import { SynapseLimiter } from "../../../testing/scripted_homeserver.ts";
 import { settle, VirtualTime } from "../../../testing/virtual_time.ts";
 
@@ -98,7 +98,7 @@ Deno.test("at a 429 the whole homeserver is left alone for as long as it says", 
 
 Deno.test("several calls refused together are one refusal", async () => {
   const bench = new Bench(new SynapseLimiter(1, 5));
-  // Somebody else at our address has used the homeserver's allowance up.
+  // Somebody else at our address has used the homeserver's buckets up.
   for (let count = 0; count < 5; count++) bench.answer();
   for (const name of names(5)) bench.add(name);
   await bench.time.advance(1000);
@@ -218,10 +218,10 @@ Deno.test("a held call says nothing about the homeserver", async () => {
   assert.deepEqual(bench.names(), ["next"]);
 });
 
-Deno.test("an allowance that cannot be asked stops nothing for good", async () => {
+Deno.test("an buckets that cannot be asked stops nothing for good", async () => {
   let isBroken = true;
   const bench = new Bench(undefined, {
-    take: () => isBroken ? Promise.reject(new Error("no connection")) : Promise.resolve(0),
+    take: () => isBroken ? Promise.reject(new Error("no connection")) : Promise.resolve({ waitMs: 0, shared: null }),
   });
   bench.add("only");
   await bench.time.advance(2500);
@@ -231,12 +231,12 @@ Deno.test("an allowance that cannot be asked stops nothing for good", async () =
   assert.deepEqual(bench.names(), ["only"]);
 });
 
-Deno.test("a shared allowance is not asked again before its time", async () => {
+Deno.test("a shared buckets is not asked again before its time", async () => {
   let asked = 0;
   const bench = new Bench(undefined, {
     take: () => {
       asked++;
-      return Promise.resolve(5000);
+      return Promise.resolve({ waitMs: 5000, shared: null });
     },
   });
   for (const name of names(1000)) {
@@ -275,11 +275,12 @@ Deno.test("a closed queue makes no call and keeps no timer", async () => {
   assert.equal(bench.made.length, 5);
 });
 
-Deno.test("each homeserver has its own allowance, and memory of many is bounded", () => {
+Deno.test("each homeserver has its own buckets, and memory of many is bounded", () => {
   const time = new VirtualTime();
-  const allowance = new LocalAllowance(time.monotonicNow);
-  const rate = { burst: 1, perSecond: 1 };
-  assert.deepEqual([allowance.take("a", rate), allowance.take("a", rate), allowance.take("b", rate)], [0, 1000, 0]);
-  for (const name of names(5000)) allowance.take(name, rate);
-  assert.equal(allowance.size, 2000);
+  const buckets = new LocalTokenBuckets(time.monotonicNow);
+  const rate = { burst: 1, perSecond: 1, learntAt: 0 };
+  const take = (api: string) => buckets.take(api, rate).waitMs;
+  assert.deepEqual([take("a"), take("a"), take("b")], [0, 1000, 0]);
+  for (const name of names(5000)) take(name);
+  assert.equal(buckets.size, 2000);
 });

@@ -1,8 +1,8 @@
-// Calls to homeservers: within the lease on the room, in the log when they do not work, and ended at a close.
+// LeaveCalls to homeservers: within the lease on the room, in the log when they do not work, and ended at a close.
 
 import assert from "node:assert/strict";
-import type { ActionOutcome } from "../../../lib/leave/machine/events.ts";
-import { Calls, type WantedCall } from "../../../lib/leave/calls/calls.ts";
+import type { ActionOutcome } from "../../../lib/matrix/delayed_events.ts";
+import { LeaveCalls, type WantedCall } from "../../../lib/leave/calls/calls.ts";
 import type { ActionResult } from "../../../lib/matrix/delayed_events.ts";
 import { describeJob } from "../../../lib/leave/machine/job.ts";
 import { begin } from "../../../lib/leave/machine/machine.ts";
@@ -20,9 +20,9 @@ function stage(act: Act, leaseMs = Infinity) {
   const asked: string[] = [];
   const timers = new Set<() => void>();
   let now = 0;
-  const calls = new Calls({
+  const calls = new LeaveCalls({
     store: { leaseMs: () => leaseMs },
-    allowance: { take: () => 0 },
+    buckets: { take: () => ({ waitMs: 0, shared: null }) },
     delayedEvents: {
       act(_homeserver, delayId, action, signal) {
         asked.push(`${action} ${delayId}`);

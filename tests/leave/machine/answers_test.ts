@@ -24,12 +24,12 @@ testRows([
   // Answers to a restart
   [
     "restart done: the next at 0.8 × delay after the question",
-    { ...CONNECTED, failures: { looks: 0, calls: 3 } },
+    { ...CONNECTED, failures: { checks: 0, calls: 3 } },
     answered("restart", done),
     {
       effects: [],
       timerStartedAt: NOW - 400,
-      actAt: NOW - 400 + 8000,
+      callAt: NOW - 400 + 8000,
       failures: NO_FAILURES,
     },
   ],
@@ -39,7 +39,7 @@ testRows([
     answered("restart", done),
     {
       effects: [],
-      actAt: NOW - 400 + 1000,
+      callAt: NOW - 400 + 1000,
     },
   ],
   [
@@ -48,7 +48,7 @@ testRows([
     answered("restart", done),
     {
       effects: [],
-      actAt: NOW - 400 + 285_000,
+      callAt: NOW - 400 + 285_000,
     },
   ],
   ["restart of an event that is gone: over", CONNECTED, answered("restart", gone), { end: "gone" }],
@@ -58,20 +58,20 @@ testRows([
   ["restart unsupported: over", CONNECTED, answered("restart", unsupported), { end: "refused" }],
   ["restart limited: as the homeserver says", CONNECTED, answered("restart", limited), {
     effects: [],
-    actAt: NOW + 964,
+    callAt: NOW + 964,
   }],
   ["restart failed: soon again", CONNECTED, answered("restart", failed), {
     effects: [],
-    actAt: NOW + 500,
-    failures: { looks: 0, calls: 1 },
+    callAt: NOW + 500,
+    failures: { checks: 0, calls: 1 },
   }],
   [
     "restart failed for the fourth time: with back-off",
-    { ...CONNECTED, failures: { looks: 0, calls: 3 } },
+    { ...CONNECTED, failures: { checks: 0, calls: 3 } },
     answered("restart", failed),
     {
       effects: [],
-      actAt: NOW + 4000,
+      callAt: NOW + 4000,
     },
   ],
   [
@@ -80,7 +80,7 @@ testRows([
     answered("restart", failed),
     {
       effects: [],
-      actAt: NOW + 500,
+      callAt: NOW + 500,
     },
   ],
   ["restart failed an hour past the deadline: given up", { ...CONNECTED, ...late }, answered("restart", failed), {
@@ -91,7 +91,7 @@ testRows([
   }],
   ["restart held back: again in a second, however late", { ...CONNECTED, ...late }, answered("restart", held), {
     effects: [],
-    actAt: NOW + 1000,
+    callAt: NOW + 1000,
   }],
 
   // Answers to a send
@@ -101,16 +101,16 @@ testRows([
   ["send unauthorised: over", LEAVING, answered("send", unauthorised), { end: "refused" }],
   ["send forbidden: over", LEAVING, answered("send", forbidden), { end: "refused" }],
   ["send unsupported: over", LEAVING, answered("send", unsupported), { end: "refused" }],
-  ["send limited: as the homeserver says", LEAVING, answered("send", limited), { effects: [], actAt: NOW + 964 }],
-  ["send failed: soon again", LEAVING, answered("send", failed), { effects: [], actAt: NOW + 500 }],
+  ["send limited: as the homeserver says", LEAVING, answered("send", limited), { effects: [], callAt: NOW + 964 }],
+  ["send failed: soon again", LEAVING, answered("send", failed), { effects: [], callAt: NOW + 500 }],
   ["send failed past the deadline: again", { ...LEAVING, timerStartedAt: NOW - 60_000 }, answered("send", failed), {
     effects: [],
-    actAt: NOW + 500,
+    callAt: NOW + 500,
   }],
   ["send failed an hour past the deadline: given up", { ...LEAVING, ...late }, answered("send", failed), {
     end: "expired",
   }],
-  ["send held back: again in a second", LEAVING, answered("send", held), { effects: [], actAt: NOW + 1000 }],
+  ["send held back: again in a second", LEAVING, answered("send", held), { effects: [], callAt: NOW + 1000 }],
 
   // Answers that come after the state has changed
   ["a send done after the participant came back: over", CONNECTED, answered("send", done), { end: "sent" }],
@@ -119,7 +119,7 @@ testRows([
   }],
   ["a send failed after the participant came back: connected", CONNECTED, answered("send", failed), {
     effects: [],
-    actAt: CONNECTED.actAt,
+    callAt: CONNECTED.callAt,
   }],
   ["a restart done after the participant left: the deadline has moved", LEAVING, answered("restart", done), {
     effects: [],
@@ -131,6 +131,6 @@ testRows([
   }],
   ["a restart failed after the participant left: leaving", LEAVING, answered("restart", failed), {
     effects: [],
-    actAt: LEAVING.actAt,
+    callAt: LEAVING.callAt,
   }],
 ]);

@@ -68,7 +68,7 @@ Deno.test("a job sends only what a look justifies, ends only by an answer, and a
     },
     "whoever comes back is sent off all the same": (job, event, now, random) => {
       const isBack = job.state === "leaving" && event.type === "present";
-      return isBack ? { job: { ...job, lookAt: Infinity }, effects: ["send"] } : step(job, event, now, random);
+      return isBack ? { job: { ...job, checkAt: Infinity }, effects: ["send"] } : step(job, event, now, random);
     },
   });
 });

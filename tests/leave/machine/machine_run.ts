@@ -2,7 +2,8 @@
 // is known about the participant; says what rule was broken.
 
 import fc from "fast-check";
-import type { ActionOutcome, JobEvent, Step } from "../../../lib/leave/machine/events.ts";
+import type { ActionOutcome } from "../../../lib/matrix/delayed_events.ts";
+import type { JobEvent, Step } from "../../../lib/leave/machine/events.ts";
 import type { Job, JobEnd } from "../../../lib/leave/machine/job.ts";
 import { begin, resume, step } from "../../../lib/leave/machine/machine.ts";
 import { giveUpAt, wakeAt } from "../../../lib/leave/machine/schedule.ts";
@@ -14,7 +15,7 @@ export type StepFunction = typeof step;
 /** One thing that happens. */
 export type Happening =
   | { readonly what: "time"; readonly ms: number }
-  | { readonly what: "look"; readonly event: Extract<JobEvent, { type: "present" | "absent" | "unknown" }> }
+  | { readonly what: "check"; readonly event: Extract<JobEvent, { type: "present" | "absent" | "unknown" }> }
   | { readonly what: "answer"; readonly outcome: ActionOutcome }
   | { readonly what: "webhook"; readonly event: Extract<JobEvent, { sid: string }> }
   | { readonly what: "gap"; readonly lost: "events" | "time" };
@@ -39,7 +40,7 @@ export const happening: fc.Arbitrary<Happening> = fc.oneof(
     ms: fc.oneof(fc.nat(3000), fc.nat(200_000), fc.nat(3 * HOUR)),
   }),
   fc.record({
-    what: fc.constant("look" as const),
+    what: fc.constant("check" as const),
     event: fc.oneof(
       fc.record({ type: fc.constant("present" as const), sessions: fc.dictionary(identity, sid, { minKeys: 1 }) }),
       fc.constant({ type: "absent" as const }),
@@ -75,7 +76,7 @@ export class MachineRun {
   #now = 0;
   #job: Job;
   #end: JobEnd | null = null;
-  #isLooking = false;
+  #isChecking = false;
   #calls: ("restart" | "send")[] = [];
   // What is known of the participant.
   #lastLook: "none" | "present" | "absent" | "unknown" = "none";
@@ -101,12 +102,12 @@ export class MachineRun {
     const { state, waitUntil } = this.#job;
     const until = (state === "waiting" ? Math.max(waitUntil, this.#now) : this.#now) + 3 * MINUTE;
     while (this.#end === null && this.#now < until) {
-      if (this.#isLooking) this.#happen({ what: "look", event: { type: "absent" } });
+      if (this.#isChecking) this.#happen({ what: "check", event: { type: "absent" } });
       else if (this.#calls.length > 0) this.#happen({ what: "answer", outcome: { kind: "done" } });
       else {
         // The sweep comes by each minute.
         this.#happen({ what: "time", ms: Math.max(Math.min(wakeAt(this.#job) - this.#now, MINUTE), 1) });
-        if (this.#job.state === "connected" && this.#end === null) this.#look({ type: "absent" });
+        if (this.#job.state === "connected" && this.#end === null) this.#check({ type: "absent" });
       }
     }
     if (this.#end === null) throw new Error(`no end within the bound: ${this.#job.state}`);
@@ -118,8 +119,8 @@ export class MachineRun {
         this.#now += one.ms;
         if (wakeAt(this.#job) <= this.#now) this.#apply({ type: "due" });
         return;
-      case "look":
-        return this.#isLooking ? this.#look(one.event) : undefined;
+      case "check":
+        return this.#isChecking ? this.#check(one.event) : undefined;
       case "answer": {
         const action = this.#calls.shift();
         if (action !== undefined) this.#apply({ type: "answered", action, outcome: one.outcome, askedAt: this.#now });
@@ -133,8 +134,8 @@ export class MachineRun {
     }
   }
 
-  #look(event: Extract<JobEvent, { type: "present" | "absent" | "unknown" }>): void {
-    this.#isLooking = false;
+  #check(event: Extract<JobEvent, { type: "present" | "absent" | "unknown" }>): void {
+    this.#isChecking = false;
     this.#lastLook = event.type;
     if (event.type === "present") {
       this.#sessions = new Map(Object.entries(event.sessions));
@@ -179,11 +180,11 @@ export class MachineRun {
     }
     this.#job = result.job;
     for (const effect of result.effects) {
-      if (effect === "look") this.#isLooking = true;
+      if (effect === "check") this.#isChecking = true;
       else if (!this.#calls.includes(effect)) this.#calls.push(effect);
       if (effect === "send") this.#checkSend(before);
     }
-    const isStuck = !this.#isLooking && this.#calls.length === 0 && wakeAt(this.#job) === Infinity;
+    const isStuck = !this.#isChecking && this.#calls.length === 0 && wakeAt(this.#job) === Infinity;
     if (isStuck) throw new Error(`nothing will ever happen to it: ${this.#job.state}`);
   }
 

@@ -3,7 +3,8 @@
 import assert from "node:assert/strict";
 import type { Identity, RoomAlias } from "../../../lib/livekit/identity.ts";
 import type { ServerName } from "../../../lib/matrix/server_name.ts";
-import type { ActionOutcome, JobEvent, Step } from "../../../lib/leave/machine/events.ts";
+import type { ActionOutcome } from "../../../lib/matrix/delayed_events.ts";
+import type { JobEvent, Step } from "../../../lib/leave/machine/events.ts";
 import { type Delegation, type Job, NO_FAILURES } from "../../../lib/leave/machine/job.ts";
 import { step } from "../../../lib/leave/machine/machine.ts";
 
@@ -25,16 +26,17 @@ const BASE: Job = {
   state: "waiting",
   sessions: {},
   timerStartedAt: NOW - 1000,
-  handedInAt: NOW - 1000,
+  delegatedAt: NOW - 1000,
+  connectedAt: null,
   waitUntil: NOW + 9000,
   hint: "none",
   absentSince: null,
   failures: NO_FAILURES,
-  lookAt: Infinity,
-  actAt: Infinity,
+  checkAt: Infinity,
+  callAt: Infinity,
 };
 export const WAITING = BASE;
-export const CONNECTED: Job = { ...BASE, state: "connected", sessions: { hash: "PA_1" }, actAt: NOW + 7000 };
+export const CONNECTED: Job = { ...BASE, state: "connected", sessions: { hash: "PA_1" }, callAt: NOW + 7000 };
 export const LEAVING: Job = { ...BASE, state: "leaving", hint: "left" };
 
 export const left = (sid: string, reason: string, identity = "hash"): JobEvent => ({

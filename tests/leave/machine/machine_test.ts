@@ -39,7 +39,7 @@ const ROWS: readonly Row[] = [
     sessions: { hash: "PA_1" },
   }],
   ["waiting, left (the join was missed): looked at", WAITING, left("PA_1", "CLIENT_INITIATED"), {
-    effects: ["look"],
+    effects: ["check"],
     state: "waiting",
     hint: "left",
   }],
@@ -47,18 +47,18 @@ const ROWS: readonly Row[] = [
   ["waiting, left, unknown: looked at again", { ...WAITING, hint: "left" }, UNKNOWN, {
     effects: [],
     state: "waiting",
-    lookAt: NOW + 1000,
+    checkAt: NOW + 1000,
   }],
   ["waiting, reconnect: looked at, nothing believed", WAITING, left("PA_1", "DUPLICATE_IDENTITY"), {
-    effects: ["look"],
+    effects: ["check"],
     hint: "none",
   }],
   ["waiting, migration: looked at, nothing believed", WAITING, left("PA_1", "MIGRATION"), {
-    effects: ["look"],
+    effects: ["check"],
     hint: "none",
   }],
   ["waiting, aborted by the client: looked at", WAITING, aborted("PA_1", "CLIENT_INITIATED"), {
-    effects: ["look"],
+    effects: ["check"],
     hint: "aborted",
   }],
   ["waiting, aborted by the client, absent: over, no send", { ...WAITING, hint: "aborted" }, ABSENT, {
@@ -74,7 +74,7 @@ const ROWS: readonly Row[] = [
     { ...WAITING, hint: "left" },
     aborted("PA_2", "CLIENT_INITIATED"),
     {
-      effects: ["look"],
+      effects: ["check"],
       hint: "left",
     },
   ],
@@ -83,29 +83,29 @@ const ROWS: readonly Row[] = [
     { ...WAITING, waitUntil: NOW + HOUR },
     aborted("PA_1", "SIGNAL_CLOSE"),
     {
-      effects: ["look"],
+      effects: ["check"],
       hint: "none",
       waitUntil: NOW + 60_000,
     },
   ],
   ["waiting 9 s, aborted otherwise: no longer than that", WAITING, aborted("PA_1", "JOIN_FAILURE"), {
-    effects: ["look"],
+    effects: ["check"],
     waitUntil: NOW + 9000,
   }],
-  ["waiting, absent: looked at again with back-off", { ...WAITING, failures: { looks: 3, calls: 0 } }, ABSENT, {
+  ["waiting, absent: looked at again with back-off", { ...WAITING, failures: { checks: 3, calls: 0 } }, ABSENT, {
     effects: [],
     state: "waiting",
-    lookAt: NOW + 3375,
-    failures: { looks: 4, calls: 0 },
+    checkAt: NOW + 3375,
+    failures: { checks: 4, calls: 0 },
   }],
   [
     "waiting, absent: looked at again at the end of the wait at the latest",
     {
       ...WAITING,
-      failures: { looks: 20, calls: 0 },
+      failures: { checks: 20, calls: 0 },
     },
     ABSENT,
-    { effects: [], lookAt: NOW + 9000 },
+    { effects: [], checkAt: NOW + 9000 },
   ],
   ["waited long enough, absent: leaving", { ...WAITING, waitUntil: NOW }, ABSENT, {
     effects: ["send"],
@@ -114,10 +114,10 @@ const ROWS: readonly Row[] = [
   ["waited long enough, unknown: looked at again", { ...WAITING, waitUntil: NOW }, UNKNOWN, {
     effects: [],
     state: "waiting",
-    lookAt: NOW + 1000,
+    checkAt: NOW + 1000,
   }],
   ["waiting, unknown until an hour past the deadline: given up", { ...WAITING, ...late }, UNKNOWN, { end: "expired" }],
-  ["waiting, due: looked at", { ...WAITING, lookAt: NOW }, DUE, { effects: ["look"], lookAt: Infinity }],
+  ["waiting, due: looked at", { ...WAITING, checkAt: NOW }, DUE, { effects: ["check"], checkAt: Infinity }],
   ["waiting, a late answer: nothing", WAITING, answered("restart", done), { effects: [], state: "waiting" }],
 
   // Connected
@@ -130,40 +130,40 @@ const ROWS: readonly Row[] = [
       sessions: { hash: "PA_2" },
       hint: "none",
       absentSince: null,
-      actAt: NOW + 7000,
+      callAt: NOW + 7000,
     },
   ],
   ["connected, the tracked session left: looked at", CONNECTED, left("PA_1", "CLIENT_INITIATED"), {
-    effects: ["look"],
+    effects: ["check"],
     state: "connected",
     hint: "left",
     sessions: {},
   }],
   ["connected, the tracked session timed out: looked at", CONNECTED, left("PA_1", "CONNECTION_TIMEOUT"), {
-    effects: ["look"],
+    effects: ["check"],
     hint: "left",
   }],
   ["connected, another session left: looked at, nothing believed", CONNECTED, left("PA_0", "CLIENT_INITIATED"), {
-    effects: ["look"],
+    effects: ["check"],
     hint: "none",
     sessions: { hash: "PA_1" },
   }],
   ["connected, the other identity left: both are looked at", CONNECTED, left("PA_9", "CLIENT_INITIATED", "@u:s:D"), {
-    effects: ["look"],
+    effects: ["check"],
     hint: "none",
     sessions: { hash: "PA_1" },
   }],
   ["connected, reconnect: looked at, nothing believed", CONNECTED, left("PA_1", "DUPLICATE_IDENTITY"), {
-    effects: ["look"],
+    effects: ["check"],
     hint: "none",
     sessions: { hash: "PA_1" },
   }],
   ["connected, migration: looked at, nothing believed", CONNECTED, left("PA_1", "MIGRATION"), {
-    effects: ["look"],
+    effects: ["check"],
     hint: "none",
   }],
   ["connected, another attempt aborted: looked at, nothing believed", CONNECTED, aborted("PA_2", "CLIENT_INITIATED"), {
-    effects: ["look"],
+    effects: ["check"],
     hint: "none",
   }],
   [
@@ -184,7 +184,7 @@ const ROWS: readonly Row[] = [
   ["connected, left, unknown once: looked at again", { ...CONNECTED, sessions: {}, hint: "left" }, UNKNOWN, {
     effects: [],
     state: "connected",
-    lookAt: NOW + 1000,
+    checkAt: NOW + 1000,
   }],
   [
     "connected, left, unknown three times: the webhook is enough",
@@ -192,7 +192,7 @@ const ROWS: readonly Row[] = [
       ...CONNECTED,
       sessions: {},
       hint: "left",
-      failures: { looks: 2, calls: 0 },
+      failures: { checks: 2, calls: 0 },
     },
     UNKNOWN,
     { effects: ["send"], state: "leaving" },
@@ -203,12 +203,12 @@ const ROWS: readonly Row[] = [
       ...CONNECTED,
       sessions: { "@u:s:D": "PA_2" },
       hint: "left",
-      failures: { looks: 9, calls: 0 },
+      failures: { checks: 9, calls: 0 },
     },
     UNKNOWN,
     { effects: [], state: "connected" },
   ],
-  ["connected, unknown without a webhook: never enough", { ...CONNECTED, failures: { looks: 9, calls: 0 } }, UNKNOWN, {
+  ["connected, unknown without a webhook: never enough", { ...CONNECTED, failures: { checks: 9, calls: 0 } }, UNKNOWN, {
     effects: [],
     state: "connected",
   }],
@@ -216,13 +216,13 @@ const ROWS: readonly Row[] = [
     effects: [],
     state: "connected",
     absentSince: NOW,
-    lookAt: NOW + 20_000,
-    actAt: NOW + 7000,
+    checkAt: NOW + 20_000,
+    callAt: NOW + 7000,
   }],
   ["connected, absent for 59.999 s: not yet", { ...CONNECTED, absentSince: NOW - 59_999 }, ABSENT, {
     effects: [],
     state: "connected",
-    lookAt: NOW + 1,
+    checkAt: NOW + 1,
   }],
   ["connected, absent for 60 s: leaving", { ...CONNECTED, absentSince: NOW - 60_000 }, ABSENT, {
     effects: ["send"],
@@ -236,19 +236,19 @@ const ROWS: readonly Row[] = [
     {
       effects: [],
       absentSince: null,
-      lookAt: Infinity,
+      checkAt: Infinity,
     },
   ],
-  ["connected, restart due: restarted", { ...CONNECTED, actAt: NOW }, DUE, { effects: ["restart"], actAt: Infinity }],
+  ["connected, restart due: restarted", { ...CONNECTED, callAt: NOW }, DUE, { effects: ["restart"], callAt: Infinity }],
   [
     "connected, deadline long over (late timer): restarted once more",
-    { ...CONNECTED, ...late, actAt: NOW - HOUR },
+    { ...CONNECTED, ...late, callAt: NOW - HOUR },
     DUE,
     {
       effects: ["restart"],
     },
   ],
-  ["connected, look due: looked at", { ...CONNECTED, lookAt: NOW }, DUE, { effects: ["look"], lookAt: Infinity }],
+  ["connected, look due: looked at", { ...CONNECTED, checkAt: NOW }, DUE, { effects: ["check"], checkAt: Infinity }],
 
   // Leaving
   ["leaving, joined: connected again", LEAVING, joined("PA_2"), {
@@ -261,14 +261,14 @@ const ROWS: readonly Row[] = [
   ["leaving after a webhook, unknown: sent", LEAVING, UNKNOWN, { effects: ["send"] }],
   ["leaving without a webhook, unknown: looked at again", { ...LEAVING, hint: "none" }, UNKNOWN, {
     effects: [],
-    lookAt: NOW + 1000,
+    checkAt: NOW + 1000,
   }],
   ["leaving, unknown, an hour past the deadline: given up", { ...LEAVING, ...late }, UNKNOWN, { end: "expired" }],
-  ["leaving, left once more: looked at", LEAVING, left("PA_1", "CLIENT_INITIATED"), { effects: ["look"] }],
-  ["leaving, an attempt aborted: looked at", LEAVING, aborted("PA_1", "SIGNAL_CLOSE"), { effects: ["look"] }],
-  ["leaving, due: looked at before the next send", { ...LEAVING, actAt: NOW }, DUE, {
-    effects: ["look"],
-    actAt: Infinity,
+  ["leaving, left once more: looked at", LEAVING, left("PA_1", "CLIENT_INITIATED"), { effects: ["check"] }],
+  ["leaving, an attempt aborted: looked at", LEAVING, aborted("PA_1", "SIGNAL_CLOSE"), { effects: ["check"] }],
+  ["leaving, due: looked at before the next send", { ...LEAVING, callAt: NOW }, DUE, {
+    effects: ["check"],
+    callAt: Infinity,
   }],
   ["leaving, a late answer: nothing ends by it", LEAVING, answered("restart", done), { effects: [], state: "leaving" }],
   ["connected, an answer: the next restart is set", CONNECTED, answered("restart", done), {

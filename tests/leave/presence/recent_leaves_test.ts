@@ -7,12 +7,12 @@ import type { Identity, RoomAlias } from "../../../lib/livekit/identity.ts";
 
 const [room, identity] = ["room" as RoomAlias, "hash" as Identity];
 
-function joined(sid: string, toldAt: number): ParticipantEvent {
-  return { type: "joined", room, identity, sid, toldAt };
+function joined(sid: string, createdAt: number): ParticipantEvent {
+  return { type: "joined", room, identity, sid, createdAt };
 }
 
-function left(sid: string, toldAt: number, reason = "CLIENT_INITIATED"): ParticipantEvent {
-  return { type: "left", room, identity, sid, reason, toldAt };
+function left(sid: string, createdAt: number, reason = "CLIENT_INITIATED"): ParticipantEvent {
+  return { type: "left", room, identity, sid, reason, createdAt };
 }
 
 Deno.test("a beginning that is told after the end tells of that end, when it was told", () => {

@@ -3,7 +3,7 @@
 import assert from "node:assert/strict";
 import type { RoomAlias } from "../../../lib/livekit/identity.ts";
 import { SfuError } from "../../../lib/livekit/room_service.ts";
-import { type Listing, Sweep } from "../../../lib/leave/presence/room_poll.ts";
+import { type Listing, RoomPoll } from "../../../lib/leave/presence/room_poll.ts";
 import { RecordingLog } from "../../../testing/recording_log.ts";
 import { VirtualTime } from "../../../testing/virtual_time.ts";
 
@@ -13,7 +13,7 @@ function bench({ intervalMs = 60_000, rooms = ["r"] as readonly string[] } = {})
   const listed: string[] = [];
   const heard: [room: string, size: number, askedAt: number][] = [];
   const state = { gaps: 0, answer: (_room: string): Promise<Listing> => Promise.resolve(new Map([["a", "PA_1"]])) };
-  const sweep = new Sweep({
+  const sweep = new RoomPoll({
     sfu: {
       listParticipants(room) {
         listed.push(room);

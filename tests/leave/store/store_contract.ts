@@ -237,7 +237,7 @@ function benchOn(medium: StoreMedium, clock: ManualClock): Bench {
   return {
     clock,
     job: (n, changes) =>
-      sampleJob(n, { timerStartedAt: start, handedInAt: start, waitUntil: start + 10_000, ...changes }),
+      sampleJob(n, { timerStartedAt: start, delegatedAt: start, waitUntil: start + 10_000, ...changes }),
     async during(work, onAdopt = () => {}) {
       const store = medium.createStore();
       await store.open({ ...recordingListener(), adopt: (jobs) => onAdopt(store, jobs) });

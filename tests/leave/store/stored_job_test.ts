@@ -42,7 +42,8 @@ Deno.test("an entry of 0.6.0 that was restarted is a connected job of which noth
     state: "connected",
     sessions: {},
     timerStartedAt: NOW - 59_500,
-    handedInAt: 0,
+    delegatedAt: 0,
+    connectedAt: -Infinity,
     waitUntil: NOW - 59_500 + 3_600_000,
     hint: "none",
     absentSince: null,
@@ -228,13 +229,15 @@ const jobs: fc.Arbitrary<StoredJob> = fc.record({
   state: fc.constantFrom("waiting" as const, "connected" as const, "leaving" as const),
   sessions: fc.dictionary(fc.string().map((text) => `@${text}`), fc.string(), { maxKeys: 3, noNullPrototype: true }),
   timerStartedAt: time,
-  handedInAt: time,
+  delegatedAt: time,
+  connectedAt: fc.option(fc.oneof(time, fc.constant(-Infinity))),
   waitUntil: time,
   hint: fc.constantFrom("none" as const, "left" as const, "aborted" as const),
   absentSince: fc.option(time),
 }).map((job) => ({
   ...sampleJob(0),
   ...job,
+  connectedAt: job.state === "waiting" ? null : job.connectedAt,
   watched: [job.identity, ...job.watched.filter((id) => id !== job.identity)],
 }));
 

@@ -81,7 +81,7 @@ const Reclaimed = v.array(v.tuple([RoomText, v.string(), Texts, Texts]));
 const Mine = v.array(v.tuple([v.string(), v.string()]));
 const Values = v.array(v.nullable(v.string()));
 
-const Session = { identity: v.string(), sid: v.string(), toldAt: v.exactOptional(v.number()) };
+const Session = { identity: v.string(), sid: v.string(), createdAt: v.exactOptional(v.number()) };
 const Event = v.variant("type", [
   v.object({ type: v.literal("joined"), ...Session }),
   v.object({ type: v.literal("left"), ...Session, reason: v.string() }),

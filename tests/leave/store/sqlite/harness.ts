@@ -25,7 +25,7 @@ export class StateDirectory implements Disposable {
   }
 }
 
-/** Timers that wait to be fired. */
+/** WakeTimers that wait to be fired. */
 export class ManualTimers {
   readonly #pending = new Set<{ readonly run: () => void; readonly delayMs: number }>();
 

@@ -43,7 +43,7 @@ class Turns {
 const clock = new ManualClock();
 
 function jobOf(n: number, changes: Partial<StoredJob> = {}): StoredJob {
-  return sampleJob(n, { timerStartedAt: clock.now(), handedInAt: clock.now(), waitUntil: clock.now(), ...changes });
+  return sampleJob(n, { timerStartedAt: clock.now(), delegatedAt: clock.now(), waitUntil: clock.now(), ...changes });
 }
 
 /** A store on a directory with these jobs, open, none of them loaded. */
@@ -302,7 +302,7 @@ async function restarted(state: StateDirectory) {
   return { world, turns, alice: stored, send };
 }
 
-/** Timers of the world as they come, and turns of the event loop for the store. */
+/** WakeTimers of the world as they come, and turns of the event loop for the store. */
 async function pass(world: World, ms: number): Promise<void> {
   for (let passedMs = 0; passedMs < ms; passedMs += 100) {
     await world.time.advance(100);

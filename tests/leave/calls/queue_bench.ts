@@ -1,7 +1,8 @@
 // A queue on its own, with a homeserver that answers by the clock.
 
-import type { ActionOutcome } from "../../../lib/leave/machine/events.ts";
-import { type Allowance, LocalAllowance, Pacer } from "../../../lib/leave/calls/call_queue.ts";
+import type { ActionOutcome } from "../../../lib/matrix/delayed_events.ts";
+import { CallQueue } from "../../../lib/leave/calls/call_queue.ts";
+import { LocalTokenBuckets, type TokenBuckets } from "../../../lib/leave/calls/token_bucket.ts";
 import { SynapseLimiter } from "../../../testing/scripted_homeserver.ts";
 import { VirtualTime } from "../../../testing/virtual_time.ts";
 
@@ -22,20 +23,20 @@ export class Bench {
   readonly made: Made[] = [];
   readonly done: { name: string; outcome: ActionOutcome["kind"] }[] = [];
   readonly overloads: { queued: number; perSecond: number }[] = [];
-  readonly pacer: Pacer;
+  readonly pacer: CallQueue;
   answer: () => { outcome: ActionOutcome; afterMs: number };
   inFlight = 0;
   mostInFlight = 0;
 
-  constructor(limiter = new SynapseLimiter(Infinity, 1), allowance?: Allowance) {
+  constructor(limiter = new SynapseLimiter(Infinity, 1), buckets?: TokenBuckets) {
     this.answer = () => {
       const retryAfterMs = limiter.take(this.time.elapsed());
       return retryAfterMs === null
         ? { outcome: DONE, afterMs: LATENCY_MS }
         : { outcome: { kind: "limited", retryAfterMs }, afterMs: SYNAPSE_PAUSE_MS };
     };
-    this.pacer = new Pacer("hs.test", {
-      allowance: allowance ?? new LocalAllowance(this.time.monotonicNow),
+    this.pacer = new CallQueue("hs.test", {
+      buckets: buckets ?? new LocalTokenBuckets(this.time.monotonicNow),
       monotonicNow: this.time.monotonicNow,
       random: () => 0.5,
       setTimer: this.time.setTimer,

@@ -1,4 +1,4 @@
-// Looks that are slower than what happens: which of them is believed.
+// PresenceChecks that are slower than what happens: which of them is believed.
 
 import assert from "node:assert/strict";
 import { inCall } from "../simulation/in_call.ts";
@@ -93,7 +93,7 @@ Deno.test("whoever was seen in a new session is there, though the SFU cannot be 
 });
 
 Deno.test("a room that has finished is looked at: webhooks of those who left may have been lost on the way", async () => {
-  const { world, alice, end } = await inCall({ sweepIntervalMs: 0 });
+  const { world, alice, end } = await inCall({ pollIntervalMs: 0 });
   world.sfu.crash();
   await world.manager.receive({ type: "room-finished", room: alice.room });
   const bob = person(2, 2, HOUR);

@@ -20,7 +20,8 @@ function storedJob(world: World, n: number, changes: Partial<StoredJob> = {}): S
     state: "waiting",
     sessions: {},
     timerStartedAt: world.time.now(),
-    handedInAt: world.time.now(),
+    delegatedAt: world.time.now(),
+    connectedAt: null,
     waitUntil: world.time.now() + HOUR,
     hint: "none",
     absentSince: null,
@@ -78,13 +79,13 @@ for (const types of [["left"], ["joined", "left"], ["aborted"]] as const) {
   Deno.test(`what was told before a job was accepted, and comes after that, ends nothing: ${types.join(", ")}`, async () => {
     const world = await World.create();
     const bob = person(2, 1, HOUR);
-    const toldAt = world.time.now();
+    const createdAt = world.time.now();
     await world.time.advance(1000);
     await world.delegate(bob);
     await world.time.advance(100);
     const { room, identity } = bob;
     for (const type of types) {
-      world.store.deliver({ type, room, identity, sid: "PA_before", reason: "CLIENT_INITIATED", toldAt });
+      world.store.deliver({ type, room, identity, sid: "PA_before", reason: "CLIENT_INITIATED", createdAt });
       await world.time.advance(50);
     }
     await world.time.advance(57_000);
@@ -107,11 +108,11 @@ Deno.test("a leave of the session before that comes late sends no event that was
   const late: Parameters<typeof deliver>[0][] = [];
   world.sfu.deliver = (event) => void late.push(event);
   world.sfu.leave(room, identity, "CLIENT_INITIATED");
-  const toldAt = world.time.now();
+  const createdAt = world.time.now();
   await world.time.advance(1000);
   world.sfu.deliver = deliver;
   await world.delegate({ ...bob, delayId: "syd_next" });
-  for (const event of late) world.store.deliver({ ...event, toldAt });
+  for (const event of late) world.store.deliver({ ...event, createdAt });
   await world.time.advance(1000);
   assert.equal(late.length, 1);
   assert.equal(world.homeserver.look("syd_next")?.end, null);

@@ -1,7 +1,7 @@
 // One bucket per homeserver for all replicas, and a share of it for each while Redis is away.
 
 import assert from "node:assert/strict";
-import { RedisAllowance } from "../../lib/leave/store/redis/allowance.ts";
+import { RedisTokenBuckets } from "../../lib/leave/store/redis/token_buckets.ts";
 import { Replica, until } from "./replica.ts";
 import { RedisServer } from "../../testing/redis_server.ts";
 
@@ -11,17 +11,17 @@ Deno.test("replicas take from one bucket per homeserver, and hear how long to wa
   await using server = await RedisServer.start();
   await using one = await Replica.open(server.url);
   await using two = await Replica.open(server.url);
-  const allowances = [one, two].map(({ connection: redis }) => new RedisAllowance({ redis, monotonicNow }));
-  const rate = { burst: 5, perSecond: 0.1 };
+  const allowances = [one, two].map(({ connection: redis }) => new RedisTokenBuckets({ redis, monotonicNow }));
+  const rate = { burst: 5, perSecond: 0.1, learntAt: 0 };
   const take = (homeserver: string) =>
     Promise.all(Array.from({ length: 10 }, (_, n) => allowances[n % 2]?.take(homeserver, rate)));
 
   const waits = await take("example.com");
-  assert.equal(waits.filter((waitMs) => waitMs === 0).length, 5);
-  for (const waitMs of waits.filter((waitMs) => waitMs !== 0)) {
+  assert.equal(waits.filter((taken) => taken?.waitMs === 0).length, 5);
+  for (const waitMs of waits.map((taken) => taken?.waitMs).filter((waitMs) => waitMs !== 0)) {
     assert.ok(Number(waitMs) > 9000 && Number(waitMs) <= 10_000);
   }
-  assert.equal((await take("example.org")).filter((waitMs) => waitMs === 0).length, 5);
+  assert.equal((await take("example.org")).filter((taken) => taken?.waitMs === 0).length, 5);
   const ttlMs = Number(await server.cli("PTTL", "{lk-jwt:jobs}:bucket:example.com"));
   assert.ok(ttlMs > 50_000 && ttlMs <= 51_000);
 });
@@ -29,32 +29,33 @@ Deno.test("replicas take from one bucket per homeserver, and hear how long to wa
 Deno.test("a bucket fills with time, up to its burst", async () => {
   await using server = await RedisServer.start();
   await using replica = await Replica.open(server.url);
-  const allowance = new RedisAllowance({ redis: replica.connection, monotonicNow });
-  const rate = { burst: 2, perSecond: 20 };
+  const buckets = new RedisTokenBuckets({ redis: replica.connection, monotonicNow });
+  const rate = { burst: 2, perSecond: 20, learntAt: 0 };
   const taken = async () => {
     let count = 0;
-    while (await allowance.take("example.com", rate) === 0) count++;
+    while ((await buckets.take("example.com", rate)).waitMs === 0) count++;
     return count;
   };
   assert.ok(await taken() >= 2);
-  const waitMs = await allowance.take("example.com", rate);
-  await until(async () => await allowance.take("example.com", rate) === 0, waitMs + 1000);
+  const { waitMs } = await buckets.take("example.com", rate);
+  await until(async () => (await buckets.take("example.com", rate)).waitMs === 0, waitMs + 1000);
 });
 
 Deno.test("without Redis each replica has its share of the rate, at once", async () => {
   const redis = { isUp: false, replicas: 4, runOn: () => Promise.reject(new Error("not to be asked")) };
-  const allowance = new RedisAllowance({ redis, monotonicNow: () => 0 });
-  const rate = { burst: 8, perSecond: 1 };
+  const buckets = new RedisTokenBuckets({ redis, monotonicNow: () => 0 });
+  const rate = { burst: 8, perSecond: 1, learntAt: 0 };
   assert.deepEqual(
-    [await allowance.take("example.com", rate), await allowance.take("example.com", rate)],
+    [(await buckets.take("example.com", rate)).waitMs, (await buckets.take("example.com", rate)).waitMs],
     [0, 0],
   );
-  assert.equal(await allowance.take("example.com", rate), 4000);
+  assert.equal((await buckets.take("example.com", rate)).waitMs, 4000);
 });
 
 Deno.test("a Redis that does not answer the question counts as away", async () => {
   const redis = { isUp: true, replicas: 1, runOn: () => Promise.reject(new Error("timed out")) };
-  const allowance = new RedisAllowance({ redis, monotonicNow: () => 0 });
-  assert.equal(await allowance.take("example.com", { burst: 1, perSecond: 1 }), 0);
-  assert.equal(await allowance.take("example.com", { burst: 1, perSecond: 1 }), 1000);
+  const buckets = new RedisTokenBuckets({ redis, monotonicNow: () => 0 });
+  const rate = { burst: 1, perSecond: 1, learntAt: 0 };
+  assert.equal((await buckets.take("example.com", rate)).waitMs, 0);
+  assert.equal((await buckets.take("example.com", rate)).waitMs, 1000);
 });
