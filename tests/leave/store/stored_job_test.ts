@@ -174,7 +174,7 @@ Deno.test("a job of the longest texts comes back as it was, each of their charac
     homeserver: serverName(`${"h".repeat(255)}:65535`),
     delayId: text(255, 0),
     sessions: Object.fromEntries(watched.map((identity, n) => [identity, text(64, n)])),
-    ...{ timerStartedAt: NOW, handedInAt: NOW, waitUntil: NOW },
+    ...{ timerStartedAt: NOW, delegatedAt: NOW, connectedAt: -Infinity, waitUntil: NOW },
   });
   assert.deepEqual(decodeJob(encodeJob(job), NOW), job);
 });
