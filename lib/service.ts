@@ -1,6 +1,5 @@
 // Builds one service out of its parts, listens, and drains. The only place where production parts are chosen.
 
-import { setTimeout as sleepFor } from "node:timers/promises";
 import { Capacity, type CapacityLimits, DEFAULT_LIMITS } from "./admission/concurrency.ts";
 import type { Config } from "./config/config.ts";
 import { createApp } from "./http/app.ts";
@@ -21,24 +20,13 @@ import { OpenIdVerifier } from "./matrix/openid.ts";
 import { ServerDiscovery } from "./matrix/server_discovery.ts";
 import { Listener } from "./http/listener.ts";
 import { AddressGuard } from "./net/address_guard.ts";
-import { type Connectors, type HostResolver, OutboundClient } from "./net/client.ts";
-import { resolveSrv, type SrvResolver } from "./net/srv.ts";
+import type { Clock } from "./async/clock.ts";
+import { OutboundClient } from "./net/client.ts";
 import type { Log } from "./log/log.ts";
+import { type Platform, systemClock, systemPlatform } from "./platform.ts";
 
-/** What touches the world. Tests replace some of it; {@link productionDeps} is the rest. */
-export interface ServiceDeps {
-  /** Wall clock, ms since the epoch. */
-  readonly now: () => number;
-  /** A clock that never jumps, ms. */
-  readonly monotonicNow: () => number;
-  readonly sleep: (durationMs: number, signal: AbortSignal) => Promise<void>;
-  /** From 0 (inclusive) to 1 (exclusive). */
-  readonly random: () => number;
-  /** Runs something once after a while; gives back what cancels it. */
-  readonly setTimer: (run: () => void, delayMs: number) => () => void;
-  readonly resolveSrv: SrvResolver;
-  readonly resolveHost?: HostResolver;
-  readonly connectors?: Connectors;
+/** The platform and the log; what it takes of a clock by its parts goes when nothing asks for it any more. */
+export interface ServiceDeps extends Platform, Clock {
   readonly log: Log;
 }
 
@@ -53,18 +41,7 @@ export interface Service {
 
 /** The world as it is. */
 export function productionDeps(log: Log): ServiceDeps {
-  return {
-    now: Date.now,
-    monotonicNow: () => performance.now(),
-    sleep: (durationMs, signal) => sleepFor(durationMs, undefined, { signal }),
-    random: Math.random,
-    setTimer(run, delayMs) {
-      const timer = setTimeout(run, delayMs);
-      return () => clearTimeout(timer);
-    },
-    resolveSrv,
-    log,
-  };
+  return { ...systemPlatform, ...systemClock, log };
 }
 
 /**
