@@ -1,7 +1,6 @@
 // Bounds what one record takes: a client can make fields as long as its request, and homeservers as long as an answer.
 
 import { Buffer } from "node:buffer";
-import type { LogFields } from "./log.ts";
 
 const MAX_BYTES = 255;
 const MAX_BYTES_OF: Readonly<Record<string, number>> = { steps: 300, stack: 4096 };
@@ -12,7 +11,7 @@ const LIST_END = 10;
  * The fields, each cut to its bound: 255 bytes (`stack`: 4,096), of a list 20 entries with 255 bytes each (`steps`: 300).
  * What is left out is counted in its place.
  */
-export function boundFields(fields: LogFields): LogFields {
+export function boundFields(fields: Readonly<Record<string, unknown>>): Record<string, unknown> {
   const bounded: Record<string, unknown> = {};
   for (const name in fields) bounded[name] = boundField(fields[name], MAX_BYTES_OF[name] ?? MAX_BYTES);
   return bounded;
