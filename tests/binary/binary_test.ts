@@ -8,9 +8,9 @@ import { BackgroundProcess } from "../../testing/child_process.ts";
 import { childrenOf, writableFiles } from "../../testing/process_view.ts";
 import { RedisServer } from "../../testing/redis_server.ts";
 import { startBackend } from "./backend.ts";
-import { Container, CONTAINER_UID } from "./container.ts";
-import { compileInto, type Executable, provideExecutable } from "./executable.ts";
-import { createMemoryGroup } from "./memory_group.ts";
+import { Container, CONTAINER_UID } from "../../testing/container.ts";
+import { compileInto, type Executable, provideExecutable } from "../../testing/executable.ts";
+import { createMemoryGroup } from "../../testing/memory_group.ts";
 
 const START_TIMEOUT_MS = 10_000;
 const STOP_GRACE_MS = 15_000;

@@ -3,7 +3,7 @@
 
 import assert from "node:assert/strict";
 import { setTimeout as sleep } from "node:timers/promises";
-import { BackgroundProcess } from "../../testing/child_process.ts";
+import { BackgroundProcess } from "./child_process.ts";
 
 /** The user of the image; on this machine nothing belongs to it. */
 export const CONTAINER_UID = 65_532;
@@ -12,13 +12,20 @@ const FIND_TIMEOUT_MS = 10_000;
 const STOP_GRACE_MS = 15_000;
 
 // The shell joins the memory limit and gives up writing before it becomes the executable. Its own variables go again.
-const ENTER = `
-[ -z "$MEMORY_PROCESSES" ] || echo $$ > "$MEMORY_PROCESSES" || exit 91
+// Whoever attacks from another machine takes no processor time from the service: here it goes first instead.
+function enter(
+  { memoryProcessesFile, writableDirectory, resolverFile, uid = CONTAINER_UID }: ContainerOptions,
+): string {
+  return `
+${memoryProcessesFile === undefined ? "" : `echo $$ > '${memoryProcessesFile}' || exit 91`}
+${writableDirectory === undefined ? "" : `mount --bind '${writableDirectory}' '${writableDirectory}' || exit 92`}
+${resolverFile === undefined ? "" : `mount --bind '${resolverFile}' /etc/resolv.conf || exit 92`}
 for mount in / /tmp /dev/shm; do
   ! mountpoint -q "$mount" || mount -o remount,bind,ro "$mount" || exit 92
 done
-exec env -u MEMORY_PROCESSES -u PATH -u PWD -- setpriv --reuid=${CONTAINER_UID} --regid=${CONTAINER_UID} \\
+exec env -u PATH -u PWD -- nice -n -10 setpriv --reuid=${uid} --regid=${uid} \\
   --clear-groups --no-new-privs --inh-caps=-all --bounding-set=-all --pdeathsig=KILL -- "$0" "$@"`;
+}
 
 /** What runs in a container, and with what. */
 export interface ContainerOptions {
@@ -29,6 +36,12 @@ export interface ContainerOptions {
   readonly logFile: string;
   /** Where a memory group takes processes, when there is one. */
   readonly memoryProcessesFile: string | undefined;
+  /** The one directory that stays writable; none by default. */
+  readonly writableDirectory?: string;
+  /** Stands in for `/etc/resolv.conf`. */
+  readonly resolverFile?: string;
+  /** User and group; by default those of the image. */
+  readonly uid?: number;
 }
 
 /** A container that runs, at the latest until this process ends. */
@@ -36,15 +49,16 @@ export class Container implements AsyncDisposable {
   readonly process: BackgroundProcess;
   readonly #executable: string;
 
-  constructor({ executable, args = [], variables, logFile, memoryProcessesFile = "" }: ContainerOptions) {
+  constructor(options: ContainerOptions) {
+    const { executable, args = [], variables, logFile } = options;
     assert.equal(Deno.uid(), 0, "Cannot make a container: run this test as root, or through sudo");
     this.#executable = executable;
     this.process = new BackgroundProcess({
       name: "the container",
       program: "unshare",
       args: ["--mount", "--propagation=private", "--pid", "--fork", "--kill-child", "--mount-proc"]
-        .concat("--", "/bin/sh", "-c", ENTER, executable, ...args),
-      env: { ...variables, PATH: "/usr/sbin:/usr/bin:/sbin:/bin", MEMORY_PROCESSES: memoryProcessesFile },
+        .concat("--", "/bin/sh", "-c", enter(options), executable, ...args),
+      env: { ...variables, PATH: "/usr/sbin:/usr/bin:/sbin:/bin" },
       clearEnv: true,
       logFile,
     });

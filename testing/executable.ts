@@ -2,9 +2,9 @@
 // release has just compiled (LK_JWT_SERVICE_EXECUTABLE).
 
 import assert from "node:assert/strict";
-import manifest from "../../deno.json" with { type: "json" };
-import { type Architecture, bundle, compile, repositoryRoot } from "../../tasks/compile.ts";
-import { runToEnd } from "../../testing/child_process.ts";
+import manifest from "../deno.json" with { type: "json" };
+import { type Architecture, bundle, compile, repositoryRoot } from "../tasks/compile.ts";
+import { runToEnd } from "./child_process.ts";
 
 /** An executable in a directory of its own, beside the link that images have too. */
 export interface Executable extends AsyncDisposable {

@@ -1,0 +1,4 @@
+import { hostileCaches } from "../../../testing/pressure/hostile_caches.ts";
+import { testPressure } from "./withstands.ts";
+
+testPressure(hostileCaches);

@@ -1,0 +1,4 @@
+import { hostileConnections } from "../../../testing/pressure/hostile_connections.ts";
+import { testPressure } from "./withstands.ts";
+
+testPressure(hostileConnections);
