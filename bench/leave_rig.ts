@@ -2,10 +2,10 @@
 // memory read from outside, the live heap by V8's inspector.
 
 import { freePort } from "../testing/service_process.ts";
-import { createHash, createHmac } from "node:crypto";
 import { setTimeout as sleep } from "node:timers/promises";
 import * as v from "valibot";
 import { RedisServer } from "../testing/redis_server.ts";
+import { signWebhook } from "../testing/signed_webhook.ts";
 import { liveHeapBytes } from "./leave_heap.ts";
 import { homeserverNames } from "./leave_people.ts";
 import { firstLine, LOAD_CORE, pinned, ROOT, SERVICE_CORE, V8_FLAGS } from "./rig.ts";
@@ -255,14 +255,10 @@ export class LeaveService implements AsyncDisposable {
   async #sendWebhook(): Promise<void> {
     const { apiKey, apiSecret } = this.#others.fakes;
     const body = '{"event":"room_started","id":"EV_benchmark"}';
-    const now = Math.floor(Date.now() / 1000);
-    const sha256 = createHash("sha256").update(body).digest("base64");
-    const [head, payload] = [{ alg: "HS256", typ: "JWT" }, { iss: apiKey, nbf: now, exp: now + 300, sha256 }]
-      .map((part) => Buffer.from(JSON.stringify(part)).toString("base64url"));
-    const signature = createHmac("sha256", apiSecret).update(`${head}.${payload}`).digest("base64url");
+    const authorization = signWebhook({ name: apiKey, secret: apiSecret }, body);
     const response = await fetch(`${this.url}/sfu_webhook`, {
       method: "POST",
-      headers: { authorization: `${head}.${payload}.${signature}`, "content-type": "application/webhook+json" },
+      headers: { authorization, "content-type": "application/webhook+json" },
       body,
     });
     await response.body?.cancel();

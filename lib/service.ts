@@ -5,13 +5,13 @@ import type { Config } from "./config/config.ts";
 import { createApp } from "./http/app.ts";
 import type { RateLimit } from "./admission/rate_limit.ts";
 import { Delegations } from "./leave/delegations.ts";
-import { Inbox } from "./livekit/webhook_queue.ts";
+import { WebhookQueue } from "./livekit/webhook_queue.ts";
 import { LeaveManager } from "./leave/manager.ts";
 import { chooseStore } from "./leave/store/choose.ts";
 import { AccessTokenSigner } from "./livekit/access_token.ts";
 import { RoomService } from "./livekit/room_service.ts";
 import { Rooms } from "./livekit/rooms.ts";
-import { Webhooks } from "./livekit/webhook_receiver.ts";
+import { WebhookReceiver } from "./livekit/webhook_receiver.ts";
 import { ClientDiscovery } from "./matrix/client_discovery.ts";
 import { DelayedEvents } from "./matrix/delayed_events.ts";
 import { FederationClient } from "./matrix/federation_client.ts";
@@ -81,13 +81,14 @@ export async function startService(config: Config, deps: ServiceDeps): Promise<S
       pollIntervalMs: config.sanityCheckIntervalSeconds * 1000,
     })
     : null;
-  const webhooks = new Webhooks({ ...deps, apiKeys: config.apiKeys });
-  const inbox = new Inbox({
-    webhooks,
+  const receiver = new WebhookReceiver({ apiKeys: config.apiKeys, clock: deps.clock, log: deps.log });
+  const webhooks = new WebhookQueue({
+    receiver,
     listeners: [
       (event) => event.type === "room-finished" ? rooms.forget(event.room) : undefined,
       (event) => manager?.receive(event),
     ],
+    onLost: () => manager?.eventsLost(),
     log: deps.log,
   });
   await manager?.start();
@@ -121,8 +122,8 @@ export async function startService(config: Config, deps: ServiceDeps): Promise<S
     trustedProxies: config.trustedProxies,
     log: deps.log,
     takesDelegations: manager !== null,
-    isWebhookSigned: (authorization) => webhooks.isSigned(authorization),
-    onWebhook: (body, authorization) => inbox.put(body, authorization),
+    judgeWebhook: (authorization) => receiver.judge(authorization),
+    onWebhook: (body, claims) => webhooks.put(body, claims),
     isDraining: () => isDraining,
   });
 
@@ -132,13 +133,13 @@ export async function startService(config: Config, deps: ServiceDeps): Promise<S
     useKeys(apiKeys) {
       signer.use(apiKeys[0]);
       roomService.renewTokens();
-      webhooks.use(apiKeys);
+      receiver.use(apiKeys);
     },
     async drain() {
       isDraining = true;
       await listener.shutdown();
       await rateLimit?.close();
-      await inbox.settle();
+      await webhooks.settle();
       await manager?.close();
       outbound.close();
     },

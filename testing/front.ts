@@ -10,6 +10,7 @@ import { Delegations } from "../lib/leave/delegations.ts";
 import { AccessTokenSigner } from "../lib/livekit/access_token.ts";
 import { RoomService } from "../lib/livekit/room_service.ts";
 import { Rooms } from "../lib/livekit/rooms.ts";
+import type { WebhookClaims } from "../lib/livekit/webhook_receiver.ts";
 import { FederationClient } from "../lib/matrix/federation_client.ts";
 import { HomeserverLists, parseHomeserverPattern } from "../lib/admission/homeserver_policy.ts";
 import { OpenIdVerifier } from "../lib/matrix/openid.ts";
@@ -44,11 +45,15 @@ export interface Front {
   readonly webhooks: Webhook[];
 }
 
-/** A webhook as it came in, unverified. */
+/** A webhook as it came in. */
 export interface Webhook {
   readonly body: Uint8Array;
-  readonly authorization: string;
+  readonly claims: WebhookClaims;
 }
+
+/** The `Authorization` that the front takes for LiveKit's; any other one is a stranger's. */
+export const SIGNED = "ey.signed.jwt";
+export const SIGNED_CLAIMS: WebhookClaims = { sha256: "hash", signedAtSeconds: 1_700_000_000 };
 
 /** The wall clock of every front: the moment of the contract's JWT vector. */
 export const NOW_MS = 1_700_000_000_000;
@@ -94,8 +99,8 @@ export function createFront(options: FrontOptions = {}): Front {
     trustedProxies: options.trustedProxies?.map(network) ?? [],
     log,
     takesDelegations: options.delegations !== undefined,
-    isWebhookSigned: (authorization) => authorization !== "forged",
-    onWebhook: (body, authorization) => webhooks.push({ body, authorization }),
+    judgeWebhook: (authorization) => authorization === SIGNED ? SIGNED_CLAIMS : null,
+    onWebhook: (body, claims) => webhooks.push({ body, claims }),
     isDraining: options.isDraining ?? (() => false),
   });
   return { app: (request, remoteAddr = CLIENT) => app(request, { remoteAddr }), log, outbound, webhooks };

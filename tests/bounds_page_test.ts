@@ -119,7 +119,7 @@ const NUMBERS: readonly (readonly [row: string, said: string, path: string, decl
   ["… of servers that", "3000", "lib/admission/concurrency.ts", "unlisted: 3000"],
   ["… and that vouched", "2000", "lib/admission/concurrency.ts", "unproven: 2000"],
   ["Servers that are known to have", "10,000", "lib/admission/concurrency.ts", "MAX_PROVEN = 10_000"],
-  ["Webhooks that wait", "5000", "lib/livekit/webhook_queue.ts", "MAX_WAITING = 5000"],
+  ["Events of webhooks that wait", "10,000", "lib/livekit/webhook_queue.ts", "MAX_WAITING = 10_000"],
   ["Webhook events that are remembered", "10,000", "lib/livekit/webhook_receiver.ts", "REMEMBERED_EVENTS = 10_000"],
   ["Same warning", "1000", "lib/log/throttle.ts", "MAX_KEYS = 1000"],
   ["Connections per host", "64", "lib/net/client.ts", "MAX_CONNECTIONS_PER_HOST = 64"],

@@ -10,6 +10,7 @@ import { errorStack } from "../log/error_text.ts";
 import type { Log } from "../log/log.ts";
 import { BodyReader } from "./body.ts";
 import { type ClientAddress, clientAddress } from "../admission/client_address.ts";
+import type { WebhookClaims } from "../livekit/webhook_receiver.ts";
 import { MatrixError } from "../matrix_error.ts";
 import type { RateLimit } from "../admission/rate_limit.ts";
 import { parseDelegationRequest, parseSfuRequest, parseTokenRequest } from "./request_bodies.ts";
@@ -36,10 +37,10 @@ export interface AppDeps {
   readonly log: Log;
   /** Whether `/delegate_delayed_leave` exists. */
   readonly takesDelegations: boolean;
-  /** Whether the sender of a webhook holds one of LiveKit's keys; its body is not known yet. */
-  readonly isWebhookSigned: (authorization: string) => boolean;
+  /** Judges the sender of a webhook, whose body is not known yet; null = it is not LiveKit. */
+  readonly judgeWebhook: (authorization: string) => WebhookClaims | null;
   /** Takes a webhook after it was answered; never throws. */
-  readonly onWebhook: (body: Uint8Array, authorization: string) => void;
+  readonly onWebhook: (body: Uint8Array, claims: WebhookClaims) => void;
   /** True once the service is about to end: no new work. */
   readonly isDraining: () => boolean;
 }
@@ -55,6 +56,7 @@ interface Route {
 
 const MAX_JSON_BYTES = 64 * 1024;
 const MAX_WEBHOOK_BYTES = 1024 * 1024;
+const MAX_WEBHOOKS_IN_PIECES = 32;
 // The server underneath takes 64 KiB of head in all, and 128 headers.
 const MAX_URL_CHARACTERS = 8192;
 
@@ -73,6 +75,8 @@ const CORS: Readonly<Record<string, string>> = {
 export function createApp(deps: AppDeps): App {
   const deadlines = new Deadlines(DEADLINE_MS);
   const bodies = new BodyReader();
+  // Apart from those of clients, who may send any number of large ones.
+  const webhookBodies = new BodyReader(MAX_WEBHOOKS_IN_PIECES);
   const delegation: Route = {
     path: "/delegate_delayed_leave",
     methods: ["POST"],
@@ -114,12 +118,10 @@ export function createApp(deps: AppDeps): App {
   // LiveKit holds back a room's events while one is unanswered, and operators probe the route without a signature:
   // always 200, before anything else happens. Reading the body first keeps the connection usable.
   async function takeWebhook(request: Request): Promise<Response> {
-    const authorization = request.headers.get("authorization") ?? "";
-    // Who cannot sign does not get megabytes held for them; that they came is still told.
-    const isSigned = deps.isWebhookSigned(authorization);
-    const maxBytes = isSigned ? MAX_WEBHOOK_BYTES : MAX_JSON_BYTES;
-    const body = await deadlines.run((signal) => bodies.read(request, maxBytes, signal)).catch(() => null);
-    if (body !== null && request.method === "POST") setTimeout(() => deps.onWebhook(body, authorization), 0);
+    const claims = request.method === "POST" ? deps.judgeWebhook(request.headers.get("authorization") ?? "") : null;
+    const [reader, maxBytes] = claims === null ? [bodies, MAX_JSON_BYTES] : [webhookBodies, MAX_WEBHOOK_BYTES];
+    const body = await deadlines.run((signal) => reader.read(request, maxBytes, signal)).catch(() => null);
+    if (body !== null && claims !== null) setTimeout(() => deps.onWebhook(body, claims), 0);
     return empty();
   }
 

@@ -3,7 +3,7 @@
 
 import type { Identity, RoomAlias } from "../livekit/identity.ts";
 import type { RoomService } from "../livekit/room_service.ts";
-import type { SfuEvent } from "../livekit/webhook_receiver.ts";
+import type { SfuEvent } from "../livekit/sfu_event.ts";
 import type { ServerName } from "../matrix/server_name.ts";
 import { LeaveCalls, type LeaveCallsDeps } from "./calls/calls.ts";
 import { type CallAnswers, LeaveCall } from "./calls/leave_call.ts";
@@ -73,7 +73,7 @@ export class LeaveManager {
       deliver: (event) => {
         // LiveKit may be pointed at another replica alone.
         this.#poll.webhookSeen();
-        this.#deliver(event);
+        this.#deliver(this.#recentLeaves.learn(event));
       },
       gap: () => this.#resumeAll("events"),
     });
@@ -130,10 +130,14 @@ export class LeaveManager {
     if (event.type === "other") return;
     // Whoever was in it has left: LiveKit may have dropped the webhooks about that.
     if (event.type === "room-finished") return this.#checkAt(event.room);
-    const told = { ...event, createdAt: this.#deps.now() };
     // Also where another replica works on the room: the client's job may still come here.
-    this.#recentLeaves.learn(told);
-    if (await this.#deps.store.route(told) === "here") this.#deliver(told);
+    const learnt = this.#recentLeaves.learn(event);
+    if (await this.#deps.store.route(event) === "here") this.#deliver(learnt);
+  }
+
+  /** Takes note that events were lost: everybody is looked up. */
+  eventsLost(): void {
+    this.#resumeAll("events");
   }
 
   /** Ends all work; what is being asked is finished and noted, and jobs stay stored. */
@@ -156,8 +160,7 @@ export class LeaveManager {
     return old === undefined ? begin(delegation, now, hasLeft) : replace(old, delegation, now, hasLeft);
   }
 
-  #deliver(told: ParticipantEvent): void {
-    const event = this.#recentLeaves.learn(told);
+  #deliver(event: ParticipantEvent): void {
     const identity = event.identity as Identity;
     for (const entry of [...this.#index.watching(event.room, identity)]) {
       entry.isCheckStale = entry.isChecking;

@@ -30,6 +30,21 @@ export function legacyIdentity(userId: string, deviceId: string): Identity {
   return `${userId}:${deviceId}` as Identity;
 }
 
+/** A room's name as the SFU or a store gives it; null for what LiveKit has no room of. */
+export function parseRoomAlias(input: unknown): RoomAlias | null {
+  return isName(input) ? input as RoomAlias : null;
+}
+
+/** A participant's identity as the SFU or a store gives it; null for what LiveKit has no participant of. */
+export function parseIdentity(input: unknown): Identity | null {
+  return isName(input) ? input as Identity : null;
+}
+
+function isName(input: unknown): input is string {
+  return typeof input === "string" && input !== "" && input.length <= MAX_IDENTITY_BYTES && input.isWellFormed() &&
+    Buffer.byteLength(input) <= MAX_IDENTITY_BYTES;
+}
+
 // For an array of well-formed strings JSON.stringify gives exactly the canonical JSON of the Matrix specification
 // (appendices, "Canonical JSON"): no spaces, the same short escapes, nothing else escaped.
 function hashOf(parts: readonly string[]): string {

@@ -1,47 +1,46 @@
-// Webhooks after they were answered: verified and taken in one after another, in the order in which they came, since a
-// leave and the join that follows it mean something else the other way round.
+// Webhooks after they were answered: read at once, and told to the listeners one after another, in the order in which
+// they came, since a leave and the join that follows it mean something else the other way round.
 
-import type { SfuEvent, Webhooks } from "./webhook_receiver.ts";
 import { errorStack } from "../log/error_text.ts";
 import type { Log } from "../log/log.ts";
+import type { SfuEvent } from "./sfu_event.ts";
+import type { WebhookClaims, WebhookReceiver } from "./webhook_receiver.ts";
 
-/** What the inbox needs from outside. */
-export interface InboxDeps {
-  readonly webhooks: Pick<Webhooks, "receive" | "isSigned">;
-  /** Who wants to know; each is told every event. */
+/** What the queue needs from outside. */
+export interface WebhookQueueDeps {
+  readonly receiver: Pick<WebhookReceiver, "read">;
+  /** Told every event; what one waits for, the next event waits for. */
   readonly listeners: readonly ((event: SfuEvent) => Promise<void> | void)[];
+  /** Told once the queue is empty again after events had no room in it. */
+  readonly onLost: () => void;
   readonly log: Log;
 }
 
-// The sweep makes good what is dropped here.
-const MAX_WAITING = 5000;
-const MAX_WAITING_BYTES = 32 * 1024 * 1024;
+// Of three names of 256 bytes each and what is around them: 10 MiB in all. Only what LiveKit signed gets here.
+const MAX_WAITING = 10_000;
 
 /** Takes webhooks in. */
-export class Inbox {
-  readonly #deps: InboxDeps;
+export class WebhookQueue {
+  readonly #deps: WebhookQueueDeps;
   #tail: Promise<void> = Promise.resolve();
   #waiting = 0;
-  #waitingBytes = 0;
-  #isDropping = false;
+  #lost = 0;
 
-  constructor(deps: InboxDeps) {
+  constructor(deps: WebhookQueueDeps) {
     this.#deps = deps;
   }
 
-  /** Puts a webhook at the end of the queue. Never throws. */
-  put(body: Uint8Array, authorization: string): void {
-    // Anybody may post anything: it must take no room from LiveKit's. It is refused, counted and explained at once.
-    if (!this.#deps.webhooks.isSigned(authorization)) return void this.#take(body, authorization);
-    // A header takes up to 64 KiB of anything.
-    const bytes = body.length + authorization.length;
-    if (this.#waiting >= MAX_WAITING || this.#waitingBytes + bytes > MAX_WAITING_BYTES) return this.#drop();
+  /** Takes in the body of a webhook whose sender was judged. Never throws. */
+  put(body: Uint8Array, claims: WebhookClaims): void {
+    const event = this.#read(body, claims);
+    if (event === null) return;
+    // Those of tracks come by the thousand: they say that webhooks arrive, and that needs no turn.
+    if (event.type === "other") return void this.#tell(event);
+    if (this.#waiting >= MAX_WAITING) return this.#lose();
     this.#waiting++;
-    this.#waitingBytes += bytes;
-    this.#tail = this.#tail.then(() => this.#take(body, authorization)).finally(() => {
+    this.#tail = this.#tail.then(() => this.#tell(event)).finally(() => {
       this.#waiting--;
-      this.#waitingBytes -= bytes;
-      if (this.#waiting === 0) this.#isDropping = false;
+      if (this.#waiting === 0) this.#recover();
     });
   }
 
@@ -50,22 +49,39 @@ export class Inbox {
     await this.#tail;
   }
 
-  // Said once, until the queue was empty again.
-  #drop(): void {
-    if (this.#isDropping) return;
-    this.#isDropping = true;
-    this.#deps.log.warning("Webhooks come faster than they can be taken in: some are dropped", {
-      waiting: this.#waiting,
-    });
+  #lose(): void {
+    this.#lost++;
+    if (this.#lost > 1) return;
+    this.#deps.log.warning(
+      "Webhooks come faster than they can be taken in: some are dropped, and everybody is looked up afterwards",
+      { waiting: this.#waiting },
+    );
   }
 
-  async #take(body: Uint8Array, authorization: string): Promise<void> {
+  #recover(): void {
+    if (this.#lost === 0) return;
+    this.#lost = 0;
+    this.#deps.onLost();
+  }
+
+  #read(body: Uint8Array, claims: WebhookClaims): SfuEvent | null {
     try {
-      const event = await this.#deps.webhooks.receive(body, authorization);
-      if (event === null) return;
+      return this.#deps.receiver.read(body, claims);
+    } catch (error) {
+      this.#report(error);
+      return null;
+    }
+  }
+
+  async #tell(event: SfuEvent): Promise<void> {
+    try {
       for (const listener of this.#deps.listeners) await listener(event);
     } catch (error) {
-      this.#deps.log.error("Cannot take a webhook in: this is a bug", { stack: errorStack(error) });
+      this.#report(error);
     }
+  }
+
+  #report(error: unknown): void {
+    this.#deps.log.error("Cannot take a webhook in: this is a bug", { stack: errorStack(error) });
   }
 }

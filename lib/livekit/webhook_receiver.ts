@@ -1,173 +1,119 @@
-// LiveKit's webhooks: who came and who went. Verified by LiveKit's own receiver, each event once; what does not verify
-// is counted, and said once a minute with its likely cause.
+// LiveKit's webhooks, verified: the sender by its signature before the body is read, the body by its hash afterwards,
+// each once. What does not verify is counted, and logged once a minute with its likely cause.
 
-import { DisconnectReason } from "@livekit/protocol";
-import { WebhookReceiver } from "livekit-server-sdk";
+import { hash } from "node:crypto";
 import * as v from "valibot";
+import type { Clock } from "../async/clock.ts";
+import { BoundedMap } from "../cache/bounded_map.ts";
 import type { Log } from "../log/log.ts";
 import type { Secret } from "../secret.ts";
 import type { ApiKey } from "./access_token.ts";
-import type { Identity, RoomAlias } from "./identity.ts";
-import { isSignedWith } from "./jwt_signature.ts";
+import { type JwtRefusal, verifyJwt } from "./jwt_signature.ts";
+import { parseWebhook, type SfuEvent, sfuEvent } from "./sfu_event.ts";
 
-/** What a webhook says, as far as it matters here. */
-export type SfuEvent =
-  | {
-    readonly type: "joined" | "left" | "aborted";
-    readonly room: RoomAlias;
-    readonly identity: Identity;
-    readonly sid: string;
-    /** LiveKit's `DisconnectReason` by name; "" where there is none. */
-    readonly reason: string;
-  }
-  | { readonly type: "room-finished"; readonly room: RoomAlias }
-  /** Genuine, and of no interest. */
-  | { readonly type: "other" };
+/** What a header vouches for that LiveKit signed, checked by {@link WebhookReceiver.judge}. */
+export interface WebhookClaims {
+  /** SHA-256 of the body, in base64 with padding. */
+  readonly sha256: string;
+  /** When it was signed, s since the epoch; null where it does not say. */
+  readonly signedAtSeconds: number | null;
+}
 
-/** What the webhooks need from outside. */
-export interface WebhooksDeps {
+/** What the receiver needs from outside. */
+export interface WebhookReceiverDeps {
   /** Any of them may have signed. */
   readonly apiKeys: readonly ApiKey[];
-  readonly monotonicNow: () => number;
+  readonly clock: Pick<Clock, "now">;
   readonly log: Log;
 }
 
-// LiveKit sends a queued event again for up to half a minute, under the same ID.
+// LiveKit sends a queued event again for up to half a minute, its body and signature unchanged. 44 bytes each.
 const REMEMBERED_EVENTS = 10_000;
-const CLOCK_LEEWAY_SECONDS = 60;
+const LEEWAY_SECONDS = 60;
 
-const Payload = v.object({ iss: v.string() });
+// The tokens that participants get are signed with the same key: only a webhook's has a hash.
+const Claims = v.object({
+  sha256: v.string(),
+  exp: v.number(),
+  nbf: v.optional(v.number()),
+  iat: v.optional(v.number()),
+});
 
-const TYPES: Readonly<Record<string, "joined" | "left" | "aborted">> = {
-  participant_joined: "joined",
-  participant_left: "left",
-  participant_connection_aborted: "aborted",
+type Refusal = JwtRefusal | "no-header" | "no-webhook-token" | "expired" | "wrong-hash" | "no-event";
+
+const CAUSES: Readonly<Record<Refusal, string>> = {
+  "no-header": "no Authorization header: not sent by LiveKit",
+  "no-jwt": "no JWT in the Authorization header: not sent by LiveKit",
+  "unknown-issuer": "signed with another API key: LiveKit's `webhook.api_key` must be one of the keys given here",
+  "wrong-algorithm": "not signed with HS256: not sent by LiveKit",
+  "wrong-signature": "wrong signature: LiveKit's secret for this API key is not the one given here",
+  "no-webhook-token": "the token of a participant, or of something else that is no webhook: not sent by LiveKit",
+  "expired": "expired: the clocks of LiveKit and this host differ",
+  "wrong-hash": "wrong body hash: a proxy changes the body on its way",
+  "no-event": "not a LiveKit webhook",
 };
 
 /** Receives webhooks. */
-export class Webhooks {
-  readonly #deps: WebhooksDeps;
-  #receivers: ReadonlyMap<string, WebhookReceiver>;
+export class WebhookReceiver {
+  readonly #clock: WebhookReceiverDeps["clock"];
+  readonly #log: Log;
   #secrets: ReadonlyMap<string, Secret>;
-  readonly #seen = new Set<string>();
-  #accepted = 0;
+  readonly #seen = new BoundedMap<string, true>(REMEMBERED_EVENTS);
   #rejected = 0;
 
-  constructor(deps: WebhooksDeps) {
-    this.#deps = deps;
-    this.#receivers = receiversOf(deps.apiKeys);
-    this.#secrets = secretsOf(deps.apiKeys);
+  constructor({ apiKeys, clock, log }: WebhookReceiverDeps) {
+    this.#secrets = secretsOf(apiKeys);
+    this.#clock = clock;
+    this.#log = log;
   }
 
   /** Takes webhooks signed with any of these keys, and with no other, from now on. */
   use(apiKeys: readonly ApiKey[]): void {
-    this.#receivers = receiversOf(apiKeys);
     this.#secrets = secretsOf(apiKeys);
   }
 
-  /** Whether one of the keys signed the `Authorization` header; says nothing of the body, nor of when. */
-  isSigned(authorization: string): boolean {
-    const issuer = issuerOf(authorization);
-    const secret = issuer === null ? undefined : this.#secrets.get(issuer);
-    return secret !== undefined && isSignedWith(authorization, secret);
-  }
-
-  /** Genuine webhooks received. */
-  get accepted(): number {
-    return this.#accepted;
-  }
-
-  /** Webhooks that did not verify. */
-  get rejected(): number {
-    return this.#rejected;
+  /**
+   * Judges the sender of a webhook, whose body is not known yet.
+   *
+   * @param authorization The `Authorization` header: the bare JWT, without "Bearer".
+   * @returns null when it is not LiveKit.
+   */
+  judge(authorization: string): WebhookClaims | null {
+    if (authorization === "") return this.#refuse("no-header");
+    const verdict = verifyJwt(authorization, (issuer) => this.#secrets.get(issuer));
+    if (!verdict.ok) return this.#refuse(verdict.reason);
+    if (!v.is(Claims, verdict.payload)) return this.#refuse("no-webhook-token");
+    const { sha256, exp, nbf, iat } = verdict.payload;
+    const now = Math.floor(this.#clock.now() / 1000);
+    if (exp <= now - LEEWAY_SECONDS || (nbf ?? 0) > now + LEEWAY_SECONDS) return this.#refuse("expired");
+    return { sha256, signedAtSeconds: iat ?? nbf ?? null };
   }
 
   /**
-   * Verifies and reads one webhook.
+   * Reads the body that a judged header vouches for.
    *
-   * @param authorization The `Authorization` header: the bare JWT, without "Bearer".
-   * @returns null for what does not verify, and for what came before.
+   * @returns null for what does not verify, and for a repeat: the same ID in the same body.
    */
-  async receive(body: Uint8Array, authorization: string): Promise<SfuEvent | null> {
-    const issuer = issuerOf(authorization);
-    const receiver = issuer === null ? undefined : this.#receivers.get(issuer);
-    if (receiver === undefined) return this.#reject(explainIssuer(authorization, issuer));
-    let event: ReceivedEvent;
-    try {
-      const text = new TextDecoder().decode(body);
-      event = await receiver.receive(text, authorization, false, CLOCK_LEEWAY_SECONDS);
-    } catch (error) {
-      return this.#reject(explain(error));
-    }
-    this.#accepted++;
-    return this.#isNew(event.id) ? read(event) : null;
+  read(body: Uint8Array, { sha256, signedAtSeconds }: WebhookClaims): SfuEvent | null {
+    if (hash("sha256", body, "base64") !== sha256) return this.#refuse("wrong-hash");
+    const webhook = parseWebhook(body);
+    if (webhook === null) return this.#refuse("no-event");
+    const isRepeat = webhook.id !== "" && this.#seen.has(sha256);
+    const event = sfuEvent(webhook, { receivedAt: this.#clock.now(), signedAtSeconds });
+    this.#log.debug("Received a webhook", { event: webhook.event, id: webhook.id, repeat: isRepeat, ...event });
+    if (isRepeat) return null;
+    this.#seen.set(sha256, true);
+    return event;
   }
 
-  #reject(cause: string): null {
+  #refuse(refusal: Refusal): null {
     this.#rejected++;
-    const fields = { cause, rejected: this.#rejected, throttle: cause };
-    this.#deps.log.warning("Ignored a webhook that does not verify", fields);
+    const cause = CAUSES[refusal];
+    this.#log.warning("Ignored a webhook that does not verify", { cause, rejected: this.#rejected, throttle: cause });
     return null;
   }
-
-  #isNew(id: string): boolean {
-    if (id === "") return true;
-    if (this.#seen.has(id)) return false;
-    this.#seen.add(id);
-    const oldest = this.#seen.values().next();
-    if (this.#seen.size > REMEMBERED_EVENTS && !oldest.done) this.#seen.delete(oldest.value);
-    return true;
-  }
-}
-
-function receiversOf(apiKeys: readonly ApiKey[]): ReadonlyMap<string, WebhookReceiver> {
-  return new Map(apiKeys.map(({ name, secret }) => [name, new WebhookReceiver(name, secret.reveal())]));
 }
 
 function secretsOf(apiKeys: readonly ApiKey[]): ReadonlyMap<string, Secret> {
   return new Map(apiKeys.map(({ name, secret }) => [name, secret]));
-}
-
-type ReceivedEvent = Awaited<ReturnType<WebhookReceiver["receive"]>>;
-
-function read({ event, room, participant }: ReceivedEvent): SfuEvent {
-  const type = TYPES[event];
-  if (room === undefined) return { type: "other" };
-  if (event === "room_finished") return { type: "room-finished", room: room.name as RoomAlias };
-  if (type === undefined || participant === undefined) return { type: "other" };
-  const reason = DisconnectReason[participant.disconnectReason] ?? "";
-  return {
-    type,
-    room: room.name as RoomAlias,
-    identity: participant.identity as Identity,
-    sid: participant.sid,
-    reason: reason === "UNKNOWN_REASON" ? "" : reason,
-  };
-}
-
-/** The API key that a JWT says it is signed with, not verified; null for what is no JWT. */
-function issuerOf(jwt: string): string | null {
-  try {
-    const payload = v.safeParse(Payload, JSON.parse(Buffer.from(jwt.split(".")[1] ?? "", "base64url").toString()));
-    return payload.success ? payload.output.iss : null;
-  } catch {
-    return null;
-  }
-}
-
-function explainIssuer(authorization: string, issuer: string | null): string {
-  if (authorization === "") return "no Authorization header: not sent by LiveKit";
-  if (issuer === null) return "no JWT in the Authorization header: not sent by LiveKit";
-  return "signed with another API key: LiveKit's `webhook.api_key` must be one of the keys given here";
-}
-
-function explain(error: unknown): string {
-  const text = error instanceof Error ? error.message : "";
-  const code = error instanceof Error && "code" in error ? error.code : "";
-  if (text.includes("sha256")) return "wrong body hash: a proxy changes the body on its way";
-  if (code === "ERR_JWT_EXPIRED" || /"nbf"/.test(text)) return "expired: the clocks of LiveKit and this host differ";
-  if (code === "ERR_JWS_SIGNATURE_VERIFICATION_FAILED") {
-    return "wrong signature: LiveKit's secret for this API key is not the one given here";
-  }
-  return "not a LiveKit webhook";
 }

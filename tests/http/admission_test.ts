@@ -2,7 +2,7 @@
 
 import assert from "node:assert/strict";
 import { MatrixError } from "../../lib/matrix_error.ts";
-import { assertError, createFront, HASHED_BODY, LEGACY_BODY, post } from "../../testing/front.ts";
+import { assertError, createFront, HASHED_BODY, LEGACY_BODY, post, SIGNED } from "../../testing/front.ts";
 
 const NOT_SERVED = "Users of this homeserver are not served here";
 const OPENID_TOKEN = { access_token: "opaque", matrix_server_name: "evil.example" };
@@ -72,7 +72,7 @@ Deno.test("health checks, webhooks and preflights are not counted", async () => 
   const { app, webhooks } = createFront({ rateLimit });
   const requests = [
     new Request("http://service.test/healthz"),
-    post("/sfu_webhook", "{}"),
+    post("/sfu_webhook", "{}", { headers: { authorization: SIGNED } }),
     new Request("http://service.test/sfu/get", { method: "OPTIONS" }),
   ];
   for (const request of requests) assert.equal((await app(request)).status, 200);
@@ -104,13 +104,56 @@ Deno.test("a URL over 8 KiB is 414 with CORS, a preflight of it is answered", as
   assert.equal((await app(new Request(url.slice(0, 8192)))).status, 405);
 });
 
+/** A body in pieces of 16 KiB, given as far as it is read. */
+class Pieces {
+  bytes = 0;
+  readonly #ending: "open" | "closed";
+  readonly #count: number;
+  readonly stream = new ReadableStream<Uint8Array>({
+    pull: (controller) => {
+      if (this.bytes < this.#count * 16_384) {
+        this.bytes += 16_384;
+        return controller.enqueue(new Uint8Array(16_384));
+      }
+      this.end = () => controller.close();
+      if (this.#ending === "closed") this.end();
+    },
+    cancel: () => {
+      this.end = () => {};
+    },
+  }, { highWaterMark: 0 });
+  end = () => {};
+
+  constructor(count: number, ending: "open" | "closed") {
+    this.#count = count;
+    this.#ending = ending;
+  }
+}
+
+const webhook = (authorization: string, { stream }: Pieces) =>
+  post("/sfu_webhook", stream, { headers: { authorization } });
+
 Deno.test("whoever cannot sign a webhook gets 64 KiB read and no more, and 200 all the same", async () => {
   const { app, webhooks } = createFront();
-  const send = (authorization: string, length: number) =>
-    app(post("/sfu_webhook", new Uint8Array(length), { headers: { authorization } }));
-  for (const [authorization, length] of [["forged", 65_537], ["forged", 65_536], ["signed", 65_537]] as const) {
-    assert.equal((await send(authorization, length)).status, 200);
-  }
-  while (webhooks.length < 2) await new Promise((resolve) => setTimeout(resolve, 1));
-  assert.deepEqual(webhooks.map(({ body }) => body.length), [65_536, 65_537]);
+  const [forged, signed] = [new Pieces(20, "closed"), new Pieces(20, "closed")];
+  assert.equal((await app(webhook("forged", forged))).status, 200);
+  assert.equal((await app(webhook(SIGNED, signed))).status, 200);
+  while (webhooks.length < 1) await new Promise((resolve) => setTimeout(resolve, 1));
+  assert.deepEqual([forged.bytes, signed.bytes], [5 * 16_384, 20 * 16_384]);
+  assert.deepEqual(webhooks.map(({ body }) => body.length), [20 * 16_384]);
+});
+
+Deno.test("large bodies of strangers, however many, take no room from a webhook that is on its way", async () => {
+  const { app, webhooks } = createFront();
+  const late = new Pieces(1, "open");
+  const answers = [app(webhook(SIGNED, late))];
+  const strangers = Array.from({ length: 600 }, () => new Pieces(1, "open"));
+  for (const each of strangers) answers.push(app(webhook("forged", each)));
+  while (strangers.at(-1)?.bytes === 0) await new Promise((resolve) => setTimeout(resolve, 1));
+  await new Promise((resolve) => setTimeout(resolve, 1));
+  late.end();
+  for (const { end } of strangers) end();
+  for (const answer of answers) assert.equal((await answer).status, 200);
+  await new Promise((resolve) => setTimeout(resolve, 1));
+  assert.deepEqual(webhooks.map(({ body }) => body.length), [16_384]);
 });

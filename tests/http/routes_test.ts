@@ -1,7 +1,15 @@
 // The route table: which paths and methods are the service's, and the CORS headers of every answer.
 
 import assert from "node:assert/strict";
-import { assertError, createFront, HASHED_BODY, LEGACY_BODY, post } from "../../testing/front.ts";
+import {
+  assertError,
+  createFront,
+  HASHED_BODY,
+  LEGACY_BODY,
+  post,
+  SIGNED,
+  SIGNED_CLAIMS,
+} from "../../testing/front.ts";
 
 const ALLOW_HEADERS = "Accept, Content-Type, Content-Length, Accept-Encoding, X-CSRF-Token";
 
@@ -143,12 +151,14 @@ for (const method of ["GET", "HEAD"]) {
 }
 
 const WEBHOOKS: readonly (readonly [what: string, request: () => Request, handedOn: number])[] = [
-  ["an unsigned probe", () => post("/sfu_webhook", ""), 1],
-  ["a forged event", () => post("/prefix/sfu_webhook", "{}", { headers: { authorization: "x" } }), 1],
-  ["no JSON at all", () => post("/sfu_webhook", "\xff\xfe"), 1],
-  ["GET", () => ask("GET", "/sfu_webhook"), 0],
-  ["PUT", () => new Request("http://service.test/sfu_webhook", { method: "PUT", body: "x" }), 0],
-  ["a body over its cap", () => post("/sfu_webhook", new Uint8Array(1024 * 1024 + 1)), 0],
+  ["an unsigned probe", () => post("/sfu_webhook", ""), 0],
+  ["a forged event", () => post("/prefix/sfu_webhook", "{}", { headers: { authorization: "x" } }), 0],
+  ["a signed event", () => signed("POST", "{}"), 1],
+  ["no JSON at all", () => signed("POST", "\xff\xfe"), 1],
+  ["GET", () => ask("GET", "/sfu_webhook", { authorization: SIGNED }), 0],
+  ["PUT", () => signed("PUT", "x"), 0],
+  ["a body at its cap", () => signed("POST", new Uint8Array(1024 * 1024)), 1],
+  ["a body over its cap", () => signed("POST", new Uint8Array(1024 * 1024 + 1)), 0],
 ];
 
 for (const [what, request, handedOn] of WEBHOOKS) {
@@ -166,11 +176,15 @@ for (const [what, request, handedOn] of WEBHOOKS) {
 Deno.test("a webhook is handed on byte for byte, after it was answered", async () => {
   const { app, webhooks } = createFront();
   const body = '{"event":"room_finished", "id":"EV_1"}\n';
-  await app(post("/livekit/jwt/sfu_webhook", body, { headers: { authorization: "ey.signed.jwt" } }));
+  await app(post("/livekit/jwt/sfu_webhook", body, { headers: { authorization: SIGNED } }));
   assert.equal(webhooks.length, 0);
   await nextTurn();
-  assert.deepEqual(webhooks, [{ body: new TextEncoder().encode(body), authorization: "ey.signed.jwt" }]);
+  assert.deepEqual(webhooks, [{ body: new TextEncoder().encode(body), claims: SIGNED_CLAIMS }]);
 });
+
+function signed(method: string, body: BodyInit): Request {
+  return new Request("http://service.test/sfu_webhook", { method, body, headers: { authorization: SIGNED } });
+}
 
 function nextTurn(): Promise<void> {
   return new Promise((resolve) => setTimeout(resolve, 1));

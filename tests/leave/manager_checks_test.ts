@@ -83,10 +83,10 @@ Deno.test("whoever was seen in a new session is there, though the SFU cannot be 
   world.sfu.webhooks = "lost";
   world.sfu.join(alice.room, alice.identity);
   const left = { room: alice.room, identity: alice.identity, sid: "PA_1", type: "left" } as const;
-  await world.manager.receive({ ...left, reason: "DUPLICATE_IDENTITY" });
+  await world.manager.receive({ ...left, reason: "DUPLICATE_IDENTITY", createdAt: world.time.now() });
   await world.time.advance(100);
   world.sfu.api = "refusing";
-  await world.manager.receive({ ...left, reason: "CLIENT_INITIATED" });
+  await world.manager.receive({ ...left, reason: "CLIENT_INITIATED", createdAt: world.time.now() });
   await world.time.advance(MINUTE);
   assert.equal(end(), undefined);
   await world.close();

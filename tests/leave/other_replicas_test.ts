@@ -96,6 +96,27 @@ for (const types of [["left"], ["joined", "left"], ["aborted"]] as const) {
   });
 }
 
+for (const isStarted of ["anew", "before"] as const) {
+  Deno.test(`a leave that was signed before a job was accepted ends nothing in a process that began ${isStarted}`, async () => {
+    const world = await World.create();
+    const bob = person(2, 1, HOUR);
+    const createdAt = world.time.now();
+    await world.time.advance(1000);
+    await world.delegate(bob);
+    if (isStarted === "anew") await world.restartService(1000);
+    const { room, identity } = bob;
+    const left = { type: "left", room, identity, sid: "PA_before", reason: "CLIENT_INITIATED" } as const;
+    // As somebody sends it again who has seen it.
+    await world.manager.receive({ ...left, createdAt });
+    await world.time.advance(57_000);
+    assert.deepEqual([world.homeserver.look(bob.delayId)?.end, world.manager.counts.waiting], [null, 1]);
+    await world.manager.receive({ ...left, createdAt: world.time.now() });
+    await world.time.advance(1000);
+    assert.equal(world.homeserver.look(bob.delayId)?.end?.how, "sent");
+    await world.close();
+  });
+}
+
 Deno.test("a leave of the session before that comes late sends no event that was handed over after it", async () => {
   const world = await World.create();
   const bob = person(2, 1, HOUR);

@@ -3,7 +3,7 @@
 
 import type { Identity, RoomAlias } from "../../lib/livekit/identity.ts";
 import type { Presence } from "../../lib/livekit/room_service.ts";
-import type { SfuEvent } from "../../lib/livekit/webhook_receiver.ts";
+import type { SfuEvent } from "../../lib/livekit/sfu_event.ts";
 import type { VirtualTime } from "../../testing/virtual_time.ts";
 
 /** How webhooks fare. */
@@ -134,8 +134,9 @@ export class ScriptedSfu {
     this.#toldSids.add(sid);
   }
 
-  #emit(event: ParticipantWebhook): void {
+  #emit(what: Omit<ParticipantWebhook, "createdAt">): void {
     this.#emitted++;
+    const event = { ...what, createdAt: Math.floor(this.#time.now() / 1000) * 1000 + 999 };
     if (this.webhooks === "lost" || this.webhooks === "halved" && this.#emitted % 2 === 0) return;
     const times = this.webhooks === "twice" ? 2 : 1;
     const pauseMs = this.webhooks === "late" ? LATE_MS : LATENCY_MS;
@@ -158,7 +159,7 @@ export class ScriptedSfu {
     } else if (event.reason !== "DUPLICATE_IDENTITY" && this.#toldSids.has(event.sid)) {
       this.toldGone.add(person);
     }
-    this.deliver(event);
+    this.deliver({ ...event, createdAt: Math.min(event.createdAt, this.#time.now()) });
   }
 
   #room(room: RoomAlias): Map<Identity, string> {
