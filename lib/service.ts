@@ -67,7 +67,7 @@ export async function startService(config: Config, deps: ServiceDeps): Promise<S
   const discovery = new ServerDiscovery({ ...deps, outbound, ruleFor, overrides: config.federationUrlOverrides });
   const federation = new FederationClient({ ...deps, outbound, discovery, ruleFor });
   const signer = new AccessTokenSigner(config.apiKeys[0]);
-  const roomService = new RoomService({ ...deps, apiUrl: config.sfuApiUrl, outbound, signer });
+  const roomService = new RoomService({ apiUrl: config.sfuApiUrl, outbound, signer, clock: deps.clock });
   const rooms = new Rooms({ ...deps, roomService });
 
   const clientDiscovery = new ClientDiscovery({ ...deps, outbound, ruleFor, overrides: config.csApiUrlOverrides });

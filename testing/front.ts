@@ -70,7 +70,12 @@ export function createFront(options: FrontOptions = {}): Front {
   const world = { now: () => NOW_MS, monotonicNow: () => 0, sleep: () => Promise.resolve(), random: () => 0.5 };
   const deps = { ...world, log, outbound };
   const discovery = { resolve };
-  const roomService = new RoomService({ ...deps, apiUrl: new URL("https://sfu.internal/prefix"), signer });
+  const roomService = new RoomService({
+    ...deps,
+    clock: world,
+    apiUrl: new URL("https://sfu.internal/prefix"),
+    signer,
+  });
   const federation = new FederationClient({ ...deps, discovery, ruleFor: () => "public" });
   const app = createApp({
     exchange: {

@@ -5,7 +5,8 @@ import { FlightCache, type Loaded } from "../cache/loading_cache.ts";
 import { MatrixError } from "../matrix_error.ts";
 import type { Log } from "../log/log.ts";
 import type { RoomAlias } from "./identity.ts";
-import { type RoomService, type RoomState, SfuError } from "./room_service.ts";
+import type { RoomService, RoomState } from "./room_service.ts";
+import { SfuError } from "./sfu_error.ts";
 
 /** What {@link Rooms} needs from outside. */
 export interface RoomsDeps {

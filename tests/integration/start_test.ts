@@ -89,7 +89,8 @@ Deno.test("neither a homeserver nor an SFU needs to be up at the start, and both
   assert.deepEqual([early.status, (await early.json()).error], [500, "Unable to create room on SFU"]);
   await service.waitFor(/failure=connect/);
 
-  await using _sfu = Deno.serve({ hostname: "127.0.0.1", port: sfuPort, onListen() {} }, () => new Response());
+  const room = () => new Response(null, { headers: { "content-type": "application/protobuf" } });
+  await using _sfu = Deno.serve({ hostname: "127.0.0.1", port: sfuPort, onListen() {} }, room);
   const late = await requestGrant(service, token);
   assert.equal(late.status, 200);
   await late.body?.cancel();

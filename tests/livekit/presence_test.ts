@@ -11,9 +11,11 @@ import {
 import { TokenVerifier } from "livekit-server-sdk";
 import { AccessTokenSigner } from "../../lib/livekit/access_token.ts";
 import { type Identity, roomAlias } from "../../lib/livekit/identity.ts";
-import { RoomService, SfuError } from "../../lib/livekit/room_service.ts";
+import { RoomService } from "../../lib/livekit/room_service.ts";
+import { SfuError } from "../../lib/livekit/sfu_error.ts";
 import { AddressGuard } from "../../lib/net/address_guard.ts";
 import { OutboundClient } from "../../lib/net/client.ts";
+import { systemClock } from "../../lib/platform.ts";
 import { Secret } from "../../lib/secret.ts";
 
 const SECRET = "a secret of at least 32 characters";
@@ -46,9 +48,7 @@ function stage(answer: () => Response): Stage {
     apiUrl: new URL(`http://127.0.0.1:${server.addr.port}/sfu`),
     outbound,
     signer: new AccessTokenSigner({ name: "devkey", secret: new Secret(SECRET) }),
-    now: Date.now,
-    monotonicNow: () => performance.now(),
-    sleep: () => Promise.resolve(),
+    clock: { ...systemClock, sleep: () => Promise.resolve() },
   });
   return {
     service,
@@ -97,13 +97,14 @@ const LOOKS: readonly (readonly [name: string, answer: () => Response, outcome: 
   ["401", () => twirpError(401, "unauthenticated"), "unknown"],
   ["500", () => twirpError(500, "internal"), "unknown"],
   ["a page with status 200", () => new Response("<html>\xff\xff\xff"), "unknown"],
+  ["an empty answer with status 200", () => message(new Uint8Array()), "unknown"],
 ];
 for (const [name, answer, outcome] of LOOKS) {
   Deno.test(`a look that finds ${name} means ${outcome}`, async () => {
     await using sfu = stage(answer);
-    const found = await sfu.service.getParticipant(ALIAS, ALICE, AbortSignal.timeout(5000));
-    assert.equal(found.outcome, outcome);
-    if (found.outcome === "present") assert.equal(found.sid, `PA_${ALICE}`);
+    const looking = sfu.service.getParticipant(ALIAS, ALICE, AbortSignal.timeout(5000));
+    if (outcome === "unknown") return void await assert.rejects(looking, SfuError);
+    assert.deepEqual(await looking, outcome === "present" ? { outcome, sid: `PA_${ALICE}` } : { outcome });
   });
 }
 
@@ -157,7 +158,6 @@ Deno.test("a list of thousands is read, up to 16 MiB", async () => {
 
 Deno.test("no other answer may have more than 1 MiB", async () => {
   await using sfu = stage(() => message(participant(ALICE, { metadata: "x".repeat(MIB) }).toBinary()));
-  const found = await sfu.service.getParticipant(ALIAS, ALICE, AbortSignal.timeout(5000));
-  assert.match(found.outcome === "unknown" ? found.cause : found.outcome, /over 1048576 bytes/);
+  await assert.rejects(sfu.service.getParticipant(ALIAS, ALICE, AbortSignal.timeout(5000)), /over 1048576 bytes/);
   await assert.rejects(sfu.service.createRoom(ALIAS, AbortSignal.timeout(5000)), /over 1048576 bytes/);
 });

@@ -7,9 +7,11 @@ import { TokenVerifier } from "livekit-server-sdk";
 import { CertificateAuthority } from "../../testing/certificates.ts";
 import { AccessTokenSigner } from "../../lib/livekit/access_token.ts";
 import { roomAlias } from "../../lib/livekit/identity.ts";
-import { RoomService, SfuError, type SfuFailure } from "../../lib/livekit/room_service.ts";
+import { RoomService } from "../../lib/livekit/room_service.ts";
+import { ADVICE, SfuError, type SfuFailure } from "../../lib/livekit/sfu_error.ts";
 import { AddressGuard } from "../../lib/net/address_guard.ts";
 import { OutboundClient } from "../../lib/net/client.ts";
+import { systemClock } from "../../lib/platform.ts";
 import { Secret } from "../../lib/secret.ts";
 
 const SECRET = "a secret of at least 32 characters";
@@ -31,11 +33,12 @@ function connect(apiUrl: string) {
     apiUrl: new URL(apiUrl),
     outbound,
     signer: new AccessTokenSigner({ name: "devkey", secret: new Secret(SECRET) }),
-    now: Date.now,
-    monotonicNow: () => performance.now(),
-    sleep: (durationMs) => {
-      pauses.push(durationMs);
-      return Promise.resolve();
+    clock: {
+      ...systemClock,
+      sleep: (durationMs) => {
+        pauses.push(durationMs);
+        return Promise.resolve();
+      },
     },
   });
   return {
@@ -110,7 +113,7 @@ Deno.test("the service's own token grants the creation of rooms and nothing else
 
 for (const [date, ageMs] of [["Tue, 14 Nov 2023 22:13:20 GMT", 0], ["Tue, 14 Nov 2023 22:13:25 GMT", 5000]] as const) {
   Deno.test(`the age of a room is reckoned by the SFU's own clock, whatever ours says: ${ageMs} ms`, async () => {
-    await using sfu = playSfu(() => room({ creationTime: 1_700_000_000n, numParticipants: 3 }, { date }));
+    await using sfu = playSfu(() => room({ name: ALIAS, creationTime: 1_700_000_000n, numParticipants: 3 }, { date }));
     using client = connect(sfu.url);
     assert.deepEqual(await client.createRoom(), { participants: 3, ageMs });
   });
@@ -126,12 +129,26 @@ interface Failure {
 const repeatTheToken = (request: Request) =>
   new Response(`invalid token: ${request.headers.get("authorization")}`, { status: 401 });
 const twirp = (status: number, code: string) => () => Response.json({ code, msg: "played" }, { status });
-const html = (status: number) => () => new Response("<html>proxy</html>", { status });
+const html = (status: number) => () =>
+  new Response("<html>proxy</html>", { status, headers: { "content-type": "text/html" } });
+/** An SFU whose clock differs from ours by so much. */
+const refusedAt = (seconds: number) => () => {
+  const date = new Date(Date.now() + seconds * 1000).toUTCString();
+  return new Response("invalid token: token is expired (exp)", { status: 401, headers: { date } });
+};
+const BY_PROXY = { failure: "proxy", attempts: 1 } as const;
 
 const FAILURES: readonly Failure[] = [
   { what: "401 that repeats the whole token", answer: repeatTheToken, failure: "key-mismatch", attempts: 1 },
-  { what: "401 in Twirp's form", answer: twirp(401, "unauthenticated"), failure: "key-mismatch", attempts: 1 },
-  { what: "403", answer: html(403), failure: "key-mismatch", attempts: 1 },
+  { what: "401 of a clock that is 5 minutes behind", answer: refusedAt(-300), failure: "clock-skew", attempts: 1 },
+  { what: "401 of a clock that is 20 minutes ahead", answer: refusedAt(1200), failure: "clock-skew", attempts: 1 },
+  { what: "401 of a clock that is 50 s behind", answer: refusedAt(-50), failure: "key-mismatch", attempts: 1 },
+  { what: "401 of a clock that is 10 minutes ahead", answer: refusedAt(600), failure: "key-mismatch", attempts: 1 },
+  { what: "401 in Twirp's form, of a token lost on its way", answer: twirp(401, "unauthenticated"), ...BY_PROXY },
+  { what: "401 of a proxy", answer: html(401), ...BY_PROXY },
+  { what: "403 of a proxy", answer: html(403), ...BY_PROXY },
+  { what: "403 without a type", answer: () => new Response(null, { status: 403 }), ...BY_PROXY },
+  { what: "403 in Twirp's form", answer: twirp(403, "permission_denied"), failure: "refused", attempts: 1 },
   { what: "404 bad_route", answer: twirp(404, "bad_route"), failure: "wrong-path", attempts: 1 },
   { what: "404 of a proxy", answer: html(404), failure: "wrong-path", attempts: 1 },
   {
@@ -143,6 +160,7 @@ const FAILURES: readonly Failure[] = [
   { what: "204", answer: () => new Response(null, { status: 204 }), failure: "proxy", attempts: 1 },
   { what: "405", answer: html(405), failure: "proxy", attempts: 1 },
   { what: "200 that is no protobuf", answer: html(200), failure: "proxy", attempts: 1 },
+  { what: "200 with nothing in it", answer: () => new Response(), ...BY_PROXY },
   {
     what: "200 longer than a megabyte",
     answer: () => new Response("x".repeat(1_100_000)),
@@ -159,16 +177,20 @@ const FAILURES: readonly Failure[] = [
 for (const { what, answer, failure, attempts } of FAILURES) {
   Deno.test(`${what} is called ${failure}, after ${attempts} attempt(s), and no text holds the token`, async () => {
     await using sfu = playSfu(answer);
-    using client = connect(sfu.url);
+    using client = connect(`${sfu.url.replace("//", "//user:hunter2@")}/prefix?token=hunter2`);
     const error = await failed(client.createRoom());
     assert.equal(error.failure, failure);
+    // Where it was asked, and what to do about it.
+    const url = `${sfu.url}/prefix/twirp/livekit.RoomService/CreateRoom`;
+    assert.ok(error.message.startsWith(`${url}: `), error.message);
+    assert.ok(error.message.endsWith(`: ${ADVICE[failure]}`), error.message);
     assert.equal(sfu.seen.length, attempts);
     assert.equal(client.pauses.length, attempts - 1);
     const jwt = sfu.seen[0]?.headers.get("authorization")?.split(" ")[1];
     assert.ok(jwt !== undefined && jwt.length > 50);
     for (const text of [error.message, String(error.stack), Deno.inspect(error)]) {
       assert.equal(text.includes(jwt), false);
-      assert.doesNotMatch(text, /eyJ/);
+      assert.doesNotMatch(text, /eyJ|hunter2/);
     }
   });
 }

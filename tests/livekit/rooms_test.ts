@@ -2,7 +2,8 @@
 
 import assert from "node:assert/strict";
 import { roomAlias } from "../../lib/livekit/identity.ts";
-import { type RoomState, SfuError } from "../../lib/livekit/room_service.ts";
+import type { RoomState } from "../../lib/livekit/room_service.ts";
+import { SfuError } from "../../lib/livekit/sfu_error.ts";
 import { Rooms } from "../../lib/livekit/rooms.ts";
 import { RecordingLog } from "../../testing/recording_log.ts";
 

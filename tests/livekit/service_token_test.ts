@@ -4,6 +4,7 @@ import assert from "node:assert/strict";
 import { AccessTokenSigner } from "../../lib/livekit/access_token.ts";
 import { roomAlias } from "../../lib/livekit/identity.ts";
 import { RoomService } from "../../lib/livekit/room_service.ts";
+import { systemClock } from "../../lib/platform.ts";
 import { Secret } from "../../lib/secret.ts";
 import { FakeOutbound } from "../../testing/fake_outbound.ts";
 
@@ -16,9 +17,7 @@ Deno.test("a service token is used for five minutes, then signed anew by the wal
     apiUrl: new URL("https://sfu.example.com"),
     outbound,
     signer: new AccessTokenSigner({ name: "devkey", secret: new Secret("secret") }),
-    now: () => clock.wallMs,
-    monotonicNow: () => clock.steadyMs,
-    sleep: () => Promise.resolve(),
+    clock: { ...systemClock, now: () => clock.wallMs, monotonicNow: () => clock.steadyMs },
   });
   const tokenAfter = async (steadyMs: number) => {
     clock.wallMs += steadyMs - clock.steadyMs;
@@ -44,9 +43,7 @@ Deno.test("with a new API key the service's own token is signed anew, too", asyn
     apiUrl: new URL("https://sfu.example.com"),
     outbound,
     signer,
-    now: () => 1_700_000_000_000,
-    monotonicNow: () => 0,
-    sleep: () => Promise.resolve(),
+    clock: { ...systemClock, now: () => 1_700_000_000_000 },
   });
   const issuer = async () => {
     await service.createRoom(ALIAS, new AbortController().signal);

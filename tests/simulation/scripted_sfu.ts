@@ -26,7 +26,7 @@ export class ScriptedSfu {
   /** Where webhooks go. */
   deliver: (event: ParticipantWebhook) => void = () => {};
   /** What the service was last told about a participant when it looked. */
-  readonly told = new Map<string, Presence["outcome"]>();
+  readonly told = new Map<string, Presence["outcome"] | "unknown">();
   /** Participants whose leave the service was told of by webhook, and of nothing else since. */
   readonly toldGone = new Set<string>();
   /** PresenceChecks that were asked for, by kind. */
@@ -90,7 +90,7 @@ export class ScriptedSfu {
       },
       () => {
         this.told.set(personOf(room, identity), "unknown");
-        return { outcome: "unknown", cause: "out of order" };
+        throw new Error("out of order");
       },
     );
   }

@@ -89,14 +89,14 @@ export class PresenceChecks {
   }
 
   // Each identity has its own deadline: an answer that is there counts, whatever becomes of the others.
-  async #presence(room: RoomAlias, identity: Identity): Promise<Presence> {
+  async #presence(room: RoomAlias, identity: Identity): Promise<Presence | { readonly outcome: "unknown" }> {
     try {
       const look = (signal: AbortSignal) => this.#deps.sfu.getParticipant(room, identity, signal);
       const found = await withDeadline(LOOK_TIMEOUT_MS, look);
       const isOver = found.outcome === "present" && this.#deps.isOver(room, identity, found.sid);
       return isOver ? { outcome: "absent" } : found;
-    } catch (error) {
-      return { outcome: "unknown", cause: error instanceof Error ? error.message : String(error) };
+    } catch {
+      return { outcome: "unknown" };
     }
   }
 

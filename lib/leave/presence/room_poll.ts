@@ -3,7 +3,8 @@
 
 import { withDeadline } from "../../async/deadline.ts";
 import type { RoomAlias } from "../../livekit/identity.ts";
-import { type RoomService, SfuError } from "../../livekit/room_service.ts";
+import type { RoomService } from "../../livekit/room_service.ts";
+import { SfuError } from "../../livekit/sfu_error.ts";
 import type { Log } from "../../log/log.ts";
 
 /** Who is in a room: identity → SID. */

@@ -2,7 +2,7 @@
 
 import assert from "node:assert/strict";
 import type { RoomAlias } from "../../../lib/livekit/identity.ts";
-import { SfuError } from "../../../lib/livekit/room_service.ts";
+import { SfuError } from "../../../lib/livekit/sfu_error.ts";
 import { type Listing, RoomPoll } from "../../../lib/leave/presence/room_poll.ts";
 import { RecordingLog } from "../../../testing/recording_log.ts";
 import { VirtualTime } from "../../../testing/virtual_time.ts";
