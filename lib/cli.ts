@@ -108,7 +108,7 @@ function announce(config: Config, service: Service, log: Log): void {
   if (Object.keys(config.proxies).length > 0) {
     log.warning(
       "Outbound requests go through a proxy, which resolves the names: the address guard sees only addresses that " +
-        "stand in a name. Let the proxy refuse inner addresses",
+        "stand in a name. Let the proxy refuse internal addresses",
     );
   }
   const { address } = service;

@@ -2,7 +2,7 @@
 
 import { setTimeout as sleepFor } from "node:timers/promises";
 import type { Clock } from "./async/clock.ts";
-import type { Connectors, HostResolver } from "./net/client.ts";
+import type { Connectors, HostResolver } from "./net/dialer.ts";
 import { resolveSrv, type SrvResolver } from "./net/srv.ts";
 
 /** The world as the service sees it. */

@@ -16,7 +16,7 @@ import { HomeserverLists, parseHomeserverPattern } from "../lib/admission/homese
 import { OpenIdVerifier } from "../lib/matrix/openid.ts";
 import type { Resolution } from "../lib/matrix/server_discovery.ts";
 import type { ServerName } from "../lib/matrix/server_name.ts";
-import { type Network, parseNetwork } from "../lib/net/address_guard.ts";
+import { type Network, parseNetwork } from "../lib/net/ip_range.ts";
 import { Secret } from "../lib/secret.ts";
 import { type Answer, FakeOutbound } from "./fake_outbound.ts";
 import { RecordingLog } from "./recording_log.ts";

@@ -3,10 +3,9 @@
 
 import dns from "node:dns/promises";
 import type http from "node:http";
-import net, { isIP, type LookupFunction } from "node:net";
-import tls from "node:tls";
+import net from "node:net";
 import type { CertificateRequest } from "./certificates.ts";
-import type { Connectors, HostResolver } from "../lib/net/client.ts";
+import type { Connectors, HostResolver } from "../lib/net/dialer.ts";
 import type { SrvRecord, SrvResolver } from "../lib/net/srv.ts";
 import { type LoopbackServer, serveHttp, serveHttps } from "./loopback.ts";
 
@@ -86,14 +85,10 @@ export class ScriptedNetwork implements AsyncDisposable {
   };
 
   readonly connectors: Connectors = {
-    tcp: (options) => this.#connect(options),
-    tls: (options) =>
-      tls.connect({
-        socket: this.#connect(options),
-        host: options.host ?? "",
-        servername: options.servername ?? "",
-        rejectUnauthorized: options.rejectUnauthorized ?? true,
-      }),
+    tcp: ({ host, port, addresses }) => {
+      this.dials.push({ host, port, addresses });
+      return net.connect({ host: "127.0.0.1", port: this.#servers.get(`${host}:${port}`)?.port ?? CLOSED_PORT });
+    },
   };
 
   /** Requests for userinfo that arrived. */
@@ -128,27 +123,6 @@ export class ScriptedNetwork implements AsyncDisposable {
   async #put(at: string, server: LoopbackServer): Promise<void> {
     await this.stop(at);
     this.#servers.set(at, server);
-  }
-
-  #connect(options: http.ClientRequestArgs): net.Socket {
-    const host = options.host ?? "";
-    const port = Number(options.port);
-    const loopback = this.#servers.get(`${host}:${port}`)?.port ?? CLOSED_PORT;
-    if (isIP(host) > 0) {
-      this.dials.push({ host, port, addresses: [host] });
-      return net.connect({ host: "127.0.0.1", port: loopback });
-    }
-    const lookUp = options.lookup;
-    if (lookUp === undefined) throw new TypeError(`Cannot dial "${host}": expected a lookup function`);
-    const lookup: LookupFunction = (name, lookupOptions, callback) =>
-      lookUp(name, { ...lookupOptions, all: true }, (error, found) => {
-        if (error !== null) return callback(error, "", 4);
-        const addresses = Array.isArray(found) ? found.map(({ address }) => address) : [found];
-        this.dials.push({ host, port, addresses });
-        if (lookupOptions.all) callback(null, [{ address: "127.0.0.1", family: 4 }]);
-        else callback(null, "127.0.0.1", 4);
-      });
-    return net.connect({ host, port: loopback, lookup });
   }
 }
 

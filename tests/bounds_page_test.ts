@@ -8,7 +8,7 @@ const ROOT = new URL("../", import.meta.url);
 const page = Deno.readTextFileSync(new URL("docs/security.md", ROOT));
 
 const GROWING =
-  /^\s+(?:readonly )?(?:this\.)?#(\w+)(?:: .+?)? = (?:new (?:Map|Set|Fifo|FlightCache|Semaphore|BoundedMap|IdleConnections|HandIns)\b|\[\]|heapOf)/gm;
+  /^\s+(?:readonly )?(?:this\.)?#(\w+)(?:: .+?)? = (?:new (?:Map|Set|Fifo|FlightCache|Semaphore|BoundedMap|IdlePool|HandIns)\b|\[\]|heapOf)/gm;
 
 const IN_FLIGHT = "Exchanges at once";
 const IN_ALL = "… in all";
@@ -71,13 +71,8 @@ const BOUNDS: Readonly<Record<string, Readonly<Record<string, string>>>> = {
     srvAnswers: "Servers whose address is remembered",
     wellKnowns: "Servers whose address is remembered",
   },
-  "lib/net/client.ts": {
-    agents: "(one per rule of the address guard)",
-    idle: "Idle outbound connections",
-    proxyHosts: "(the configuration)",
-    connections: "Connections per host and port",
-  },
-  "lib/net/idle_connections.ts": { idle: "Idle outbound connections" },
+  "lib/net/client.ts": { permits: "Connections per host and port", idle: "Idle outbound connections" },
+  "lib/net/idle_pool.ts": { pools: "Idle outbound connections", all: "Idle outbound connections" },
   "lib/cache/bounded_map.ts": { entries: "(each map has its row)" },
   "lib/async/semaphore.ts": { held: IN_FLIGHT, waiting: IN_FLIGHT },
 };

@@ -3,7 +3,7 @@
 
 import ipaddr from "ipaddr.js";
 import { isIP } from "node:net";
-import { contains, type Network } from "../net/address_guard.ts";
+import { contains, type Network } from "../net/ip_range.ts";
 
 /** An IP address; IPv4 inside IPv6 is unwrapped. */
 export type ClientAddress = ipaddr.IPv4 | ipaddr.IPv6;

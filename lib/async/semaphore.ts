@@ -23,12 +23,13 @@ export class Semaphore {
   /**
    * Takes a permit, first come first served.
    *
+   * @param limit For this caller, where it is not the semaphore's own.
    * @returns null when the signal was aborted before.
    */
-  acquire(key: string, signal: AbortSignal): Promise<Permit | null> {
+  acquire(key: string, signal: AbortSignal, limit: number = this.#limit): Promise<Permit | null> {
     if (signal.aborted) return Promise.resolve(null);
     const held = this.#held.get(key) ?? 0;
-    if (held < this.#limit) {
+    if (held < limit) {
       this.#held.set(key, held + 1);
       return Promise.resolve(this.#permit(key));
     }

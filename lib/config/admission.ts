@@ -2,7 +2,7 @@
 
 import { type Environment, parseNetworks, type Problems, splitList } from "./values.ts";
 import { HomeserverLists, type HomeserverPattern, parseHomeserverPattern } from "../admission/homeserver_policy.ts";
-import type { Network } from "../net/address_guard.ts";
+import type { Network } from "../net/ip_range.ts";
 
 /** Requests per client address and window. */
 export interface RateLimitRule {

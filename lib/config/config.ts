@@ -17,8 +17,8 @@ import { type Admission, type RateLimitRule, readAdmission } from "./admission.t
 import { readApiKeys } from "./api_keys.ts";
 import type { ApiKey } from "../livekit/access_token.ts";
 import type { HomeserverPattern } from "../admission/homeserver_policy.ts";
-import type { Network } from "../net/address_guard.ts";
-import type { ProxyVariables } from "../net/client.ts";
+import type { Network } from "../net/ip_range.ts";
+import type { ProxyVariables } from "../net/proxies.ts";
 import { LOG_FORMATS, type LogFormat, type LogLevel } from "../log/log.ts";
 import { LOG_ID_FORMS, type LogIdForm } from "../log/pseudonyms.ts";
 import { parseRedisUrl, RedisTarget } from "../redis/url.ts";
@@ -274,7 +274,7 @@ function readSkipTls(env: Environment, problems: Problems): boolean {
     return false;
   }
   problems.warn(
-    "LIVEKIT_INSECURE_SKIP_VERIFY_TLS is on: no certificate is verified and inner addresses are open to every request. " +
+    "LIVEKIT_INSECURE_SKIP_VERIFY_TLS is on: no certificate is verified and internal addresses are open to every request. " +
       "For a private CA use LIVEKIT_EXTRA_CA_FILE instead",
   );
   return true;

@@ -1,6 +1,6 @@
 // The kinds of values that variables hold: where they are read, how each kind is parsed, and where problems gather.
 
-import { type Network, parseNetwork } from "../net/address_guard.ts";
+import { type Network, parseNetwork } from "../net/ip_range.ts";
 import { parseServerName } from "../matrix/server_name.ts";
 
 /** Collects what is wrong (the service does not start) and what looks wrong (it does). */

@@ -5,7 +5,7 @@ import type { Capacity } from "../admission/concurrency.ts";
 import { Deadlines } from "../async/deadline.ts";
 import { delegate, exchange, type ExchangeDeps, type TokenRequest } from "../exchange.ts";
 import type { HomeserverLists } from "../admission/homeserver_policy.ts";
-import type { Network } from "../net/address_guard.ts";
+import type { Network } from "../net/ip_range.ts";
 import { errorStack } from "../log/error_text.ts";
 import type { Log } from "../log/log.ts";
 import { BodyReader } from "./body.ts";

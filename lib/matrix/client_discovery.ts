@@ -57,7 +57,7 @@ export class ClientDiscovery {
   /** Never rejects for what a remote server does. */
   async find(server: ServerName): Promise<ClientApiOutcome> {
     const override = this.#deps.overrides.get(server);
-    if (override !== undefined) return { outcome: "found", api: { baseUrl: override, rule: "inner" } };
+    if (override !== undefined) return { outcome: "found", api: { baseUrl: override, rule: "internal" } };
     return (await this.#outcomes.getOrLoad(server, (stale) => this.#load(server, stale))).outcome;
   }
 

@@ -22,9 +22,9 @@ export class OutboundError extends Error {
   }
 }
 
-/** Told by the look-up of names: the address guard lets none of the addresses be dialled. */
-export class GuardRefusal extends Error {
-  readonly code = "EBLOCKED";
+/** The deadline of a request passed. */
+export function noAnswerInTime(where: string): OutboundError {
+  return new OutboundError("timeout", `No answer from ${where} in time`);
 }
 
 const DNS_CODES = new Set(["ENOTFOUND", "EAI_AGAIN", "EAI_FAIL", "EAI_NODATA", "ENODATA", "ESERVFAIL"]);
@@ -39,7 +39,6 @@ const CONNECT_CODES = new Set([
   "EACCES",
   "EPERM",
   "EINVAL",
-  "ERR_PROXY_TUNNEL",
 ]);
 // A certificate's names stand in them too, and may be any number.
 const MAX_CAUSE_CHARACTERS = 300;
@@ -48,11 +47,12 @@ const URL_CREDENTIALS = /\/\/[^/\s]*@/g;
 const RESET_CODES = new Set(["ECONNRESET", "EPIPE", "ECONNABORTED", "ERR_STREAM_PREMATURE_CLOSE"]);
 
 /**
- * Names what went wrong, by the runtime's error codes.
+ * Names what went wrong, by the runtime's error codes; an error of this layer has its name already.
  *
  * @param where Host and port, for the message.
  */
 export function classify(error: unknown, where: string): OutboundError {
+  if (error instanceof OutboundError) return error;
   const first = error instanceof AggregateError && error.errors.length > 0 ? error.errors[0] : error;
   const code = codeOf(first);
   const text = (first instanceof Error ? first.message : String(first)).replaceAll(URL_CREDENTIALS, "//")
@@ -60,7 +60,6 @@ export function classify(error: unknown, where: string): OutboundError {
   const because = (failure: OutboundFailure, what: string) =>
     new OutboundError(failure, `${what} ${where}: ${text || code}`, { cause: error });
 
-  if (code === "EBLOCKED") return new OutboundError("blocked", text, { cause: error });
   if (DNS_CODES.has(code)) return because("dns", "Cannot resolve");
   if (CONNECT_CODES.has(code)) return because("connect", "Cannot connect to");
   if (RESET_CODES.has(code)) return because("reset", "Connection broke to");

@@ -3,7 +3,7 @@
 import assert from "node:assert/strict";
 import fc from "fast-check";
 import { clientAddress, clientKey } from "../../lib/admission/client_address.ts";
-import { parseNetwork } from "../../lib/net/address_guard.ts";
+import { parseNetwork } from "../../lib/net/ip_range.ts";
 
 const TRUSTED = ["10.0.0.0/8", "::1", "fd00::/8"].map(parseNetwork).filter((network) => network !== null);
 

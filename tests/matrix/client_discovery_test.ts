@@ -28,7 +28,7 @@ function bench(
   const outbound = new FakeOutbound(answer);
   const discovery = new ClientDiscovery({
     outbound,
-    ruleFor: (name) => name === "listed.example" ? "inner" : "public",
+    ruleFor: (name) => name === "listed.example" ? "internal" : "public",
     monotonicNow: clock.monotonicNow,
     overrides: new Map(Object.entries(overrides).map(([name, url]) => [name, new URL(url)])),
   });
@@ -70,12 +70,15 @@ Deno.test("a server with a port is asked at it too, when its host name says noth
 Deno.test("an override needs no question, and goes by the operator's rule", async () => {
   const { discovery, outbound } = bench(() => respond(500, ""), { "example.com": "http://synapse:8008/base" });
   const found = await discovery.find(server("example.com"));
-  assert.deepEqual(found, { outcome: "found", api: { baseUrl: new URL("http://synapse:8008/base"), rule: "inner" } });
+  assert.deepEqual(found, {
+    outcome: "found",
+    api: { baseUrl: new URL("http://synapse:8008/base"), rule: "internal" },
+  });
   assert.equal(outbound.requests.length, 0);
 });
 
 Deno.test("the question and the API it names are dialled by the rule of the server asked for", async () => {
-  for (const [name, rule] of [["example.com", "public"], ["listed.example", "inner"]] as const) {
+  for (const [name, rule] of [["example.com", "public"], ["listed.example", "internal"]] as const) {
     const { discovery, outbound } = bench(() => wellKnown("https://10.0.0.1"));
     const found = await discovery.find(server(name));
     assert.ok(found.outcome === "found");

@@ -38,7 +38,7 @@ class Fixture {
         this.srvLookups.push(name);
         return this.srv();
       },
-      ruleFor: () => "inner-verified",
+      ruleFor: () => "internal-verified",
       now: this.clock.now,
       monotonicNow: this.clock.monotonicNow,
       random: () => 0,

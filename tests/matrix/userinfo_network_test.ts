@@ -3,7 +3,7 @@
 
 import assert from "node:assert/strict";
 import type { AddressGuardOptions } from "../../lib/net/address_guard.ts";
-import { parseNetwork } from "../../lib/net/address_guard.ts";
+import { parseNetwork } from "../../lib/net/ip_range.ts";
 import { parseServerName } from "../../lib/matrix/server_name.ts";
 import { FederationStack, TOKEN } from "./federation_stack.ts";
 import { type Reply, ScriptedNetwork, userinfo, wellKnown } from "../../testing/scripted_network.ts";
@@ -48,7 +48,7 @@ Deno.test("an exempt server's warm connection does not serve a server that deleg
   assert.match(stack.log.of("warning")[0]?.message ?? "", /its address is not public/);
 
   // With one rule for both, the warm connection does serve both: the pool is what the rule keeps apart.
-  using ruleless = new FederationStack(network, { ruleFor: () => "inner" });
+  using ruleless = new FederationStack(network, { ruleFor: () => "internal" });
   const before = network.dials.length;
   await ruleless.verify("listed.example:8448");
   await ruleless.verify("evil.example");
@@ -63,7 +63,7 @@ Deno.test("a blocked server costs a 401 each time, and one record that says how 
   for (let i = 0; i < 3; i++) assert.equal(await stack.verify("lan.example"), "401");
   assert.equal(stack.log.written.length, 1);
   assert.match(stack.log.written[0]?.message ?? "", /LIVEKIT_FEDERATION_ALLOW_NETWORKS/);
-  assert.match(stack.story, /10\.0\.0\.5 is an inner address/);
+  assert.match(stack.story, /10\.0\.0\.5 is an internal address/);
 });
 
 /** A server whose first answers are as given; later ones vouch for Alice. */

@@ -2,14 +2,8 @@
 
 import assert from "node:assert/strict";
 import fc from "fast-check";
-import {
-  type AddressClass,
-  type AddressGuardOptions,
-  classifyAddress,
-  type DialRule,
-  type Network,
-  parseNetwork,
-} from "../../lib/net/address_guard.ts";
+import type { AddressGuardOptions, DialRule } from "../../lib/net/address_guard.ts";
+import { type AddressClass, classifyAddress, type Network, parseNetwork } from "../../lib/net/ip_range.ts";
 import { holdsOnlyFor } from "../../testing/refutable.ts";
 import { createGuard } from "../../testing/loopback.ts";
 
@@ -39,7 +33,7 @@ const CLASSES: Record<AddressClass, string[]> = {
     "64:ff9b::808:808",
     "2002:808:808::1",
   ],
-  inner: [
+  internal: [
     "10.0.0.0",
     "10.255.255.255",
     "100.64.0.0",
@@ -65,6 +59,9 @@ const CLASSES: Record<AddressClass, string[]> = {
     "64:ff9b::7f00:1",
     "64:ff9b::10.0.0.1",
     "64:ff9b:1::192.168.0.1",
+    "64:ff9b:1::8.8.8.8",
+    "64:ff9b:1:808:8:800:101:101",
+    "64:ff9b:1:ffff:ffff:ffff:808:808",
     "2002:7f00:1::",
     "2002:c0a8:1::1",
     "2001::1",
@@ -91,6 +88,7 @@ const CLASSES: Record<AddressClass, string[]> = {
     "::ffff:169.254.169.254",
     "::169.254.169.254",
     "64:ff9b::169.254.169.254",
+    "64:ff9b:1::169.254.169.254",
     "2002:a9fe:a9fe::",
     "fe80::1",
     "fe80::1%eth0",
@@ -141,13 +139,13 @@ const OTHER = "other.example";
 
 // design.md's table: how far a dial may go, by configuration and by the server name asked for.
 const RULES: [what: string, options: Partial<AddressGuardOptions>, serverName: string, rule: DialRule][] = [
-  ["a listed server", { fullAccess: new Set([LISTED]) }, LISTED, "inner"],
+  ["a listed server", { fullAccess: new Set([LISTED]) }, LISTED, "internal"],
   ["a server that is not listed", { fullAccess: new Set([LISTED]) }, OTHER, "public"],
   ["a listed name in another spelling", { fullAccess: new Set([LISTED]) }, "Listed.example", "public"],
   ["a listed name with a port", { fullAccess: new Set([LISTED]) }, `${LISTED}:8448`, "public"],
   ["a name below a listed one", { fullAccess: new Set([LISTED]) }, `a.${LISTED}`, "public"],
-  ["any server under *", { fullAccess: "*" }, OTHER, "inner-verified"],
-  ["an overridden server under *", { fullAccess: "*", overridden: new Set([OVERRIDDEN]) }, OVERRIDDEN, "inner"],
+  ["any server under *", { fullAccess: "*" }, OTHER, "internal-verified"],
+  ["an overridden server under *", { fullAccess: "*", overridden: new Set([OVERRIDDEN]) }, OVERRIDDEN, "internal"],
   [
     "an overridden server beside a list",
     {
@@ -155,10 +153,10 @@ const RULES: [what: string, options: Partial<AddressGuardOptions>, serverName: s
       overridden: new Set([OVERRIDDEN]),
     },
     OVERRIDDEN,
-    "inner",
+    "internal",
   ],
-  ["any server in a lab", { fullAccess: new Set([LISTED]), tlsSkipped: true }, OTHER, "inner"],
-  ["any server in a lab under *", { fullAccess: "*", tlsSkipped: true }, OTHER, "inner"],
+  ["any server in a lab", { fullAccess: new Set([LISTED]), tlsSkipped: true }, OTHER, "internal"],
+  ["any server in a lab under *", { fullAccess: "*", tlsSkipped: true }, OTHER, "internal"],
 ];
 
 for (const [what, options, serverName, rule] of RULES) {
@@ -181,20 +179,20 @@ const DIALS: [rule: DialRule, address: string, isVerified: boolean, allowed: rea
   ["public", "fd12::1", true, LAN, true],
   ["public", "fd13::1", true, LAN, false],
   ["public", "127.0.0.1", true, LAN, false],
-  ["inner-verified", "8.8.8.8", false, [], true],
-  ["inner-verified", "10.20.0.1", true, [], true],
-  ["inner-verified", "10.20.0.1", false, [], false],
-  ["inner-verified", "10.20.0.1", false, LAN, true],
-  ["inner-verified", "127.0.0.1", true, [], true],
-  ["inner-verified", "169.254.169.254", true, [], false],
-  ["inner", "10.20.0.1", false, [], true],
-  ["inner", "127.0.0.1", false, [], true],
-  ["inner", "169.254.169.254", true, [], false],
-  ["inner", "fe80::1%eth0", true, [], false],
-  ["inner", "0.0.0.0", true, [], false],
-  ["inner", "224.0.0.1", true, [], false],
-  ["inner", "255.255.255.255", true, [], false],
-  ["inner", "169.254.169.254", true, networks("169.254.0.0/16"), false],
+  ["internal-verified", "8.8.8.8", false, [], true],
+  ["internal-verified", "10.20.0.1", true, [], true],
+  ["internal-verified", "10.20.0.1", false, [], false],
+  ["internal-verified", "10.20.0.1", false, LAN, true],
+  ["internal-verified", "127.0.0.1", true, [], true],
+  ["internal-verified", "169.254.169.254", true, [], false],
+  ["internal", "10.20.0.1", false, [], true],
+  ["internal", "127.0.0.1", false, [], true],
+  ["internal", "169.254.169.254", true, [], false],
+  ["internal", "fe80::1%eth0", true, [], false],
+  ["internal", "0.0.0.0", true, [], false],
+  ["internal", "224.0.0.1", true, [], false],
+  ["internal", "255.255.255.255", true, [], false],
+  ["internal", "169.254.169.254", true, networks("169.254.0.0/16"), false],
   ["public", "no address", true, [], false],
   ["operator", "169.254.169.254", false, [], true],
   ["operator", "127.0.0.1", false, [], true],
@@ -209,7 +207,7 @@ for (const [rule, address, isVerified, allowNetworks, passes] of DIALS) {
 }
 
 Deno.test("port 0 is refused under every rule but the operator's own", () => {
-  for (const rule of ["public", "inner-verified", "inner"] as const) {
+  for (const rule of ["public", "internal-verified", "internal"] as const) {
     assert.equal(createGuard().refusal(rule, "8.8.8.8", 0, true), "port 0 is never dialled");
   }
 });

@@ -156,11 +156,11 @@ Deno.test('a refusal of the guard is a "blocked" failure that names host and rea
   const byName = await outcomeOf(client, request(443, { rule: "public" }));
   assert.ok(byName instanceof OutboundError);
   assert.equal(byName.failure, "blocked");
-  assert.match(byName.message, /server\.example: 127\.0\.0\.1 is an inner address/);
+  assert.match(byName.message, /server\.example: 127\.0\.0\.1 is an internal address/);
   const literal = await outcomeOf(client, request(443, { rule: "public", host: "::1" }));
   assert.ok(literal instanceof OutboundError);
   assert.equal(literal.failure, "blocked");
-  assert.match(literal.message, /::1 is an inner address/);
+  assert.match(literal.message, /::1 is an internal address/);
 });
 
 async function closedPort(): Promise<{ port: number }> {

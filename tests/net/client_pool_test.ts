@@ -85,7 +85,7 @@ for (const secure of [true, false]) {
 
 const NOT_SHARED: [what: string, first: Partial<OutboundRequest>, second: Partial<OutboundRequest>][] = [
   ["another certificate name", { tlsName: "server.example" }, { tlsName: "other.example" }],
-  ["another dial rule", { rule: "operator" }, { rule: "inner" }],
+  ["another dial rule", { rule: "operator" }, { rule: "internal" }],
   ["another host", { host: "server.example" }, { host: "moved.example" }],
   ["a certificate for the IP address", { host: "127.0.0.1" }, { host: "127.0.0.1", tlsName: null }],
 ];
@@ -104,7 +104,7 @@ for (const [what, first, second] of NOT_SHARED) {
 Deno.test("a warm connection of an exempt server does not serve one that may not go there", async () => {
   await using server = await serveHttps(NAMES, (_, res) => res.end("{}"));
   using client = openClient();
-  const asExempt = request(server.port, { rule: "inner" });
+  const asExempt = request(server.port, { rule: "internal" });
   assert.equal(await failureOf(client, asExempt), "status 200");
   assert.equal(await failureOf(client, { ...asExempt, rule: "public" }), "blocked");
   assert.equal(await failureOf(client, asExempt), "status 200");

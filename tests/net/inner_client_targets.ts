@@ -51,8 +51,7 @@ const BASE_URLS: [baseUrl: string, address: string, port: number, isNever?: bool
   ["https://metadata.example", "169.254.169.254", 443, true],
   ["https://255.255.255.255", "255.255.255.255", 443, true],
   ["https://224.0.0.1", "224.0.0.1", 443, true],
-  // Without a guard the runtime takes port 0 for the scheme's own.
-  ["https://11.0.0.2:0", "11.0.0.2", 443, true],
+  ["https://11.0.0.2:0", "11.0.0.2", 0, true],
 ];
 
 const NAMES = {

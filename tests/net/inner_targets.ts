@@ -244,15 +244,14 @@ function at(address: string, port: number): InnerTarget["reaches"] {
 }
 
 const PORT_ZERO: InnerTarget[] = [
-  // Without a guard the runtime takes port 0 for the scheme's own.
   {
     what: "port 0",
     server: "evil.example:0",
     addresses: { "evil.example": [[PUBLIC_ADDRESS]] },
-    reaches: { address: PUBLIC_ADDRESS, port: 443 },
+    reaches: { address: PUBLIC_ADDRESS, port: 0 },
     isNever: true,
   },
-  { what: "port 0 of an address", server: "11.0.0.2:0", reaches: { address: "11.0.0.2", port: 443 }, isNever: true },
+  { what: "port 0 of an address", server: "11.0.0.2:0", reaches: { address: "11.0.0.2", port: 0 }, isNever: true },
 ];
 
 /** All ways in by which a token is verified. */

@@ -1,6 +1,6 @@
 // No way in: every row of inner_targets.ts through the verifier and every row of inner_client_targets.ts through the
 // delayed events, with real sockets up to the point of dialling. Each row
-// also runs without the guard and must then reach its inner address, so that no row passes for a reason of its own.
+// also runs without the guard and must then reach its internal address, so that no row passes for a reason of its own.
 
 import assert from "node:assert/strict";
 import type { AddressGuardOptions, DialRule } from "../../lib/net/address_guard.ts";

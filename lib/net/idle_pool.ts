@@ -1,0 +1,98 @@
+// Connections that wait for their next request: the youngest is used first, each for so long, and only so many in all.
+// Requests name any number of hosts; each would leave a connection, and with it a file descriptor.
+
+import type { Connection } from "./connection.ts";
+
+/** How long a connection waits: longer than a client's pause between its two or three requests, shorter than the idle
+ * time-out of common proxies. */
+const IDLE_MS = 25_000;
+
+// A storm opens more than are wanted after it: those past so many of one pool wait no longer than its pauses.
+const LASTING_PER_POOL = 64;
+const EXTRA_IDLE_MS = 2000;
+
+const SWEEP_MS = 1000;
+
+// A server says for how long it keeps a connection; the news of its end may be under way.
+const SERVER_MARGIN_MS = 1000;
+
+interface Idle {
+  readonly connection: Connection;
+  readonly pool: string;
+  readonly until: number;
+}
+
+/** Idle connections by pool. */
+export class IdlePool {
+  readonly #limit: number;
+  readonly #pools = new Map<string, Idle[]>();
+  /** The one that has been idle for longest first. */
+  readonly #all = new Set<Idle>();
+  #timer: ReturnType<typeof setInterval> | undefined;
+
+  /** @param limit Connections of all pools together; past it the one that has been idle for longest is closed. */
+  constructor(limit: number) {
+    this.#limit = limit;
+  }
+
+  /** Idle connections now: never above the limit. */
+  get size(): number {
+    return this.#all.size;
+  }
+
+  /** The connection of a pool that has been idle for the shortest time; null when there is none. */
+  take(pool: string): Connection | null {
+    for (;;) {
+      const idle = this.#pools.get(pool)?.at(-1);
+      if (idle === undefined) return null;
+      this.#remove(idle);
+      if (idle.connection.isOpen) return idle.connection;
+    }
+  }
+
+  /**
+   * Keeps a connection.
+   *
+   * @param keepAlive The `Keep-Alive` header of its last answer.
+   */
+  put(pool: string, connection: Connection, keepAlive: string | undefined): void {
+    const stack = this.#pools.get(pool) ?? [];
+    const serverMs = Number(/\btimeout=(\d{1,9})/.exec(keepAlive ?? "")?.[1] ?? Infinity) * 1000 - SERVER_MARGIN_MS;
+    const waitMs = Math.min(stack.length < LASTING_PER_POOL ? IDLE_MS : EXTRA_IDLE_MS, serverMs);
+    if (waitMs <= 0) return connection.close();
+    const idle = { connection, pool, until: performance.now() + waitMs };
+    connection.onClose = () => this.#remove(idle);
+    stack.push(idle);
+    this.#pools.set(pool, stack);
+    this.#all.add(idle);
+    const [oldest] = this.#all;
+    if (this.#all.size > this.#limit && oldest !== undefined) this.#close(oldest);
+    this.#timer ??= setInterval(() => this.#sweep(), SWEEP_MS);
+  }
+
+  /** Closes all. */
+  close(): void {
+    for (const idle of this.#all) this.#close(idle);
+  }
+
+  #sweep(): void {
+    const now = performance.now();
+    for (const idle of this.#all) if (idle.until <= now) this.#close(idle);
+  }
+
+  #close(idle: Idle): void {
+    this.#remove(idle);
+    idle.connection.close();
+  }
+
+  #remove(idle: Idle): void {
+    if (!this.#all.delete(idle)) return;
+    const stack = this.#pools.get(idle.pool) ?? [];
+    const at = stack.lastIndexOf(idle);
+    if (at >= 0) stack.splice(at, 1);
+    if (stack.length === 0) this.#pools.delete(idle.pool);
+    if (this.#all.size > 0) return;
+    clearInterval(this.#timer);
+    this.#timer = undefined;
+  }
+}
