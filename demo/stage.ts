@@ -72,7 +72,9 @@ export async function buildStage(realSfu: RealSfu | null = null, port = 0): Prom
     LIVEKIT_EXTRA_CA_FILE: CA_FILE,
     LIVEKIT_JWT_BIND: `127.0.0.1:${port}`,
   };
-  const { config } = parseConfig(variables, () => ca.certificate);
+  const parsed = parseConfig(variables, () => ca.certificate);
+  if (!parsed.ok) throw new Error(parsed.problems.join("\n"));
+  const { config } = parsed;
   setTrust(config);
 
   const lines: string[] = [];

@@ -1,16 +1,22 @@
 // Writes the table of environment variables into the README, from lib/config/variables.ts; with --check it only tells whether
 // the README is up to date.
 
-import { VARIABLES } from "../lib/config/variables.ts";
+import { VARIABLE_GROUPS, VARIABLES } from "../lib/config/variables.ts";
 
 const README = new URL("../README.md", import.meta.url);
 const BEGIN = "<!-- variables: written by `deno task variables` -->";
 const END = "<!-- end of variables -->";
 
-const rows = VARIABLES.map(({ name, fallback, meaning }) =>
-  `| \`${name}\` | ${fallback ?? "**required**"} | ${meaning} |`
-);
-const table = ["| Variable | Unset means | Meaning |", "| --- | --- | --- |", ...rows].join("\n");
+const tables = VARIABLE_GROUPS.map((group) => {
+  const rows = VARIABLES.flatMap((variable) => {
+    if (variable.group !== group || "isOld" in variable) return [];
+    const { name, fallback, meaning } = variable;
+    const unset = "unset" in variable ? variable.unset : fallback === null ? "unset" : `\`${fallback}\``;
+    return [`| \`${name}\` | ${unset} | ${meaning} |`];
+  });
+  return [`#### ${group}\n`, "| Variable | Unset means | Meaning |", "| --- | --- | --- |", ...rows].join("\n");
+});
+const table = tables.join("\n\n");
 
 const readme = Deno.readTextFileSync(README);
 const begin = readme.indexOf(BEGIN);

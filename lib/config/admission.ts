@@ -1,6 +1,9 @@
 // Who may ask, and how often: the lists of homeservers, the rate limit, and the proxies whose word counts for it.
 
-import { type Environment, parseNetworks, type Problems, splitList } from "./values.ts";
+import type { Environment } from "./environment.ts";
+import { readFullAccess, warnIfItMatchesNobody } from "./homeserver_names.ts";
+import { parseNetworks, splitList } from "./values.ts";
+import type { VariableName } from "./variables.ts";
 import { HomeserverLists, type HomeserverPattern, parseHomeserverPattern } from "../admission/homeserver_policy.ts";
 import type { Network } from "../net/ip_range.ts";
 
@@ -12,6 +15,8 @@ export interface RateLimitRule {
 
 /** The operator's choices about who may ask. */
 export interface Admission {
+  /** Whose users may create rooms: `*` = everybody's. */
+  readonly fullAccess: "*" | ReadonlySet<string>;
   readonly homeservers: {
     /** `*` = all, as far as they are not blocked. */
     readonly allowed: "*" | readonly HomeserverPattern[];
@@ -33,48 +38,50 @@ const MAX_WINDOW_SECONDS = 3600;
 const UNIT_SECONDS: Readonly<Record<string, number>> = { s: 1, m: 60, h: 3600 };
 
 /** Reads the choices; a list that could mean less than was meant is a problem, not a warning. */
-export function readAdmission(
-  env: Environment,
-  problems: Problems,
-  fullAccess: "*" | ReadonlySet<string>,
-  listensOnUnixSocket: boolean,
-): Admission {
-  const homeservers = { allowed: readAllowed(env, problems), blocked: readPatterns(env, BLOCKED, problems) };
-  warnAboutContradictions(homeservers, fullAccess, problems);
+export function readAdmission(env: Environment, listensOnUnixSocket: boolean): Admission {
+  const { problems } = env;
+  const fullAccess = readFullAccess(env);
+  const homeservers = { allowed: readAllowed(env), blocked: readPatterns(env, BLOCKED) };
+  warnAboutContradictions(env, homeservers, fullAccess);
 
-  const rateLimit = readRateLimit(env, problems);
-  const trustedProxies = parseNetworks(env, PROXIES, problems);
+  const rateLimit = readRateLimit(env);
+  const trustedProxies = parseNetworks(env, PROXIES);
   if (rateLimit === null && trustedProxies.length > 0) problems.warn(`${PROXIES} has no effect without ${RATE_LIMIT}`);
   if (rateLimit !== null && trustedProxies.length === 0 && !listensOnUnixSocket) {
     problems.warn(
       `${RATE_LIMIT} is set without ${PROXIES}: behind a proxy all clients together count as one, the proxy itself`,
     );
   }
-  return { homeservers, rateLimit, trustedProxies };
+  return { fullAccess, homeservers, rateLimit, trustedProxies };
 }
 
-function readAllowed(env: Environment, problems: Problems): "*" | readonly HomeserverPattern[] {
+function readAllowed(env: Environment): "*" | readonly HomeserverPattern[] {
   const text = env.get(ALLOWED);
-  if (text === undefined || text.trim() === "*") return "*";
-  const patterns = readPatterns(env, ALLOWED, problems);
+  if (text === "*") return "*";
+  const patterns = readPatterns(env, ALLOWED);
+  for (const { text, name, isSuffix } of patterns) {
+    warnIfItMatchesNobody(env, ALLOWED, text, isSuffix ? `x.${name}` : name);
+  }
   if (splitList(text).length === 0) {
-    problems.warn(`${ALLOWED} names no server: only those with full access are served`);
+    env.problems.warn(`${ALLOWED} names no server: only those with full access are served`);
   }
   return patterns;
 }
 
-function readPatterns(env: Environment, name: string, problems: Problems): HomeserverPattern[] {
+function readPatterns(env: Environment, name: VariableName): HomeserverPattern[] {
   return splitList(env.get(name) ?? "").flatMap((entry) => {
     const pattern = parseHomeserverPattern(entry);
-    if (pattern === null) problems.add(name, `has "${entry}"`, "server names such as example.com, or *.example.com");
+    if (pattern === null) {
+      env.problems.add(name, `has "${entry}"`, "server names such as example.com, or *.example.com");
+    }
     return pattern === null ? [] : [pattern];
   });
 }
 
 function warnAboutContradictions(
+  { problems }: Environment,
   { allowed, blocked }: Admission["homeservers"],
-  fullAccess: "*" | ReadonlySet<string>,
-  problems: Problems,
+  fullAccess: Admission["fullAccess"],
 ): void {
   const byBlocked = new HomeserverLists({ allowed: "*", blocked, fullAccess });
   for (const server of fullAccess === "*" ? [] : fullAccess) {
@@ -87,14 +94,14 @@ function warnAboutContradictions(
   }
 }
 
-function readRateLimit(env: Environment, problems: Problems): RateLimitRule | null {
-  const text = env.get(RATE_LIMIT)?.trim();
+function readRateLimit(env: Environment): RateLimitRule | null {
+  const text = env.get(RATE_LIMIT);
   if (text === undefined) return null;
   const match = /^(\d{1,6})\/(\d{0,4})([smh])$/.exec(text);
   const requests = Number(match?.[1]);
   const windowSeconds = Number(match?.[2] || 1) * (UNIT_SECONDS[match?.[3] ?? ""] ?? 0);
   const isGood = requests >= 1 && requests <= MAX_REQUESTS && windowSeconds >= 1 && windowSeconds <= MAX_WINDOW_SECONDS;
   if (isGood) return { requests, windowSeconds };
-  problems.add(RATE_LIMIT, `is "${text}"`, "requests per window of at most 1h, such as 20/10s or 100/1m");
+  env.problems.add(RATE_LIMIT, `is "${text}"`, "requests per window of at most 1h, such as 20/10s or 100/1m");
   return null;
 }

@@ -1,105 +1,82 @@
 // LiveKit's API keys: from a key file, from one file per value, or from plain variables, in this order.
 
-import type { Environment, Problems } from "./values.ts";
 import type { ApiKey } from "../livekit/access_token.ts";
 import { Secret } from "../secret.ts";
+import type { Environment } from "./environment.ts";
+import { type KeyFileProblem, parseKeyFile } from "./key_file.ts";
+import type { VariableName } from "./variables.ts";
 
 // LiveKit logs an error below this length; HS256 wants as many bits as its hash (RFC 7518, 3.2).
 const MIN_SECRET_LENGTH = 32;
 
 /** At least one key, the one that signs first; null when there is a problem. */
-export function readApiKeys(env: Environment, problems: Problems): readonly [ApiKey, ...ApiKey[]] | null {
-  const keys = env.get("LIVEKIT_KEY_FILE") === undefined ? readSingleKey(env, problems) : readKeyFile(env, problems);
-  for (const { name, secret } of keys ?? []) warnAboutSecret(name, secret.reveal(), problems);
+export function readApiKeys(env: Environment): readonly [ApiKey, ...ApiKey[]] | null {
+  const keys = env.given("LIVEKIT_KEY_FILE") === undefined ? readSingleKey(env) : readKeyFile(env);
+  for (const { name, secret } of keys ?? []) warnAboutSecret(name, secret.reveal(), env);
   return keys;
 }
 
-function readKeyFile(env: Environment, problems: Problems): readonly [ApiKey, ...ApiKey[]] | null {
-  const path = env.get("LIVEKIT_KEY_FILE");
+function readKeyFile(env: Environment): readonly [ApiKey, ...ApiKey[]] | null {
+  const path = env.given("LIVEKIT_KEY_FILE");
   const text = env.readFileOf("LIVEKIT_KEY_FILE");
   if (text === undefined) return null;
-  const keys = parseKeyFile(text);
-  if (keys === null) {
-    problems.add("LIVEKIT_KEY_FILE", `names "${path}", which has a malformed line`, 'lines of the form "key: secret"');
+  const parsed = parseKeyFile(text);
+  if (!parsed.ok) {
+    addKeyFileProblem(env, parsed);
     return null;
   }
-  const ambiguous = nameWithTwoSecrets(keys);
-  if (ambiguous !== null) {
-    problems.add(
-      "LIVEKIT_KEY_FILE",
-      `names "${path}", which has two secrets for key "${ambiguous}"`,
-      "one secret per key",
-    );
-    return null;
-  }
-  const ignored = ["LIVEKIT_KEY_FROM_FILE", "LIVEKIT_SECRET", "LIVEKIT_SECRET_FROM_FILE"]
-    .filter((name) => env.get(name) !== undefined);
-  const wanted = env.get("LIVEKIT_KEY")?.trim();
+  const { keys } = parsed;
+  const ignored: VariableName[] = (["LIVEKIT_KEY_FROM_FILE", "LIVEKIT_SECRET", "LIVEKIT_SECRET_FROM_FILE"] as const)
+    .filter((name) => env.given(name) !== undefined);
+  const wanted = env.given("LIVEKIT_KEY");
   const [first] = keys;
   const signing = keys.find(({ name }) => name === wanted);
   if (wanted !== undefined && signing === undefined) {
     if (keys.length > 1) {
-      problems.add("LIVEKIT_KEY", `is "${wanted}"`, `one of the keys in "${path}"`);
+      env.problems.add("LIVEKIT_KEY", `is "${wanted}"`, `one of the keys in "${path}"`);
       return null;
     }
     ignored.push("LIVEKIT_KEY");
   }
-  if (ignored.length > 0) problems.warn(`LIVEKIT_KEY_FILE is set, so ${ignored.join(", ")} had no effect`);
+  if (ignored.length > 0) env.problems.warn(`LIVEKIT_KEY_FILE is set, so ${ignored.join(", ")} had no effect`);
   const signs = signing ?? first;
   return [signs, ...keys.filter((key) => key !== signs)];
 }
 
-/** A key that stands there twice, with another secret: nobody could tell which of them LiveKit knows. */
-function nameWithTwoSecrets(keys: readonly ApiKey[]): string | null {
-  const secrets = new Map<string, string>();
-  for (const { name, secret } of keys) {
-    const value = secret.reveal();
-    if ((secrets.get(name) ?? value) !== value) return name;
-    secrets.set(name, value);
-  }
-  return null;
+function addKeyFileProblem(env: Environment, { reason, expected }: KeyFileProblem): void {
+  env.problems.add("LIVEKIT_KEY_FILE", `names "${env.given("LIVEKIT_KEY_FILE")}", which ${reason}`, expected);
 }
 
-function readSingleKey(env: Environment, problems: Problems): readonly [ApiKey] | null {
-  const name = readValue(env, "LIVEKIT_KEY", "LIVEKIT_KEY_FROM_FILE", problems);
-  const secret = readValue(env, "LIVEKIT_SECRET", "LIVEKIT_SECRET_FROM_FILE", problems);
+function readSingleKey(env: Environment): readonly [ApiKey] | null {
+  const name = readValue(env, "LIVEKIT_KEY", "LIVEKIT_KEY_FROM_FILE");
+  const secret = readValue(env, "LIVEKIT_SECRET", "LIVEKIT_SECRET_FROM_FILE");
   return name === null || secret === null ? null : [{ name, secret: new Secret(secret) }];
 }
 
-function readValue(env: Environment, plain: string, fromFile: string, problems: Problems): string | null {
-  if (env.get(fromFile) !== undefined) {
-    if (env.get(plain) !== undefined) problems.warn(`${fromFile} is set, so ${plain} had no effect`);
+function readValue(env: Environment, plain: VariableName, fromFile: VariableName): string | null {
+  if (env.given(fromFile) !== undefined) {
+    if (env.given(plain) !== undefined) env.problems.warn(`${fromFile} is set, so ${plain} had no effect`);
     const text = env.readFileOf(fromFile);
-    if (text === "") problems.add(fromFile, `names "${env.get(fromFile)}", which is empty`, "a file with the value");
-    return text === undefined || text === "" ? null : text;
+    const reason = text === undefined ? null : reasonAgainst(text);
+    if (reason !== null) {
+      env.problems.add(fromFile, `names "${env.given(fromFile)}", which ${reason}`, "a file with the value alone");
+    }
+    return reason === null ? text ?? null : null;
   }
-  const value = env.get(plain)?.trim() ?? "";
-  if (value === "") problems.add(plain, "is not set", `${plain}, ${fromFile} or LIVEKIT_KEY_FILE`);
-  return value === "" ? null : value;
+  const value = env.given(plain);
+  if (value === undefined) env.problems.add(plain, "is not set", `${plain}, ${fromFile} or LIVEKIT_KEY_FILE`);
+  else if (value.includes("\n")) env.problems.add(plain, "has several lines", "the value alone");
+  return value ?? null;
 }
 
-/**
- * Parses LiveKit's key file: a line `key: secret` per key; a secret may hold colons, and both may be quoted.
- *
- * @returns null when it has no key, or a line that is none.
- */
-export function parseKeyFile(text: string): readonly [ApiKey, ...ApiKey[]] | null {
-  const keys: ApiKey[] = [];
-  for (const line of text.split(/\r?\n/)) {
-    if (/^\s*(#.*|---)?$/.test(line)) continue;
-    const match = /^\s*("[^"]+"|'[^']+'|[^\s:"'][^:]*?)\s*:\s*("[^"]+"|'[^']+'|[^\s"'].*?)\s*$/.exec(line);
-    if (match === null || match[1] === undefined || match[2] === undefined) return null;
-    keys.push({ name: unquote(match[1]), secret: new Secret(unquote(match[2])) });
-  }
-  const [first, ...rest] = keys;
-  return first === undefined ? null : [first, ...rest];
+function reasonAgainst(text: string): string | null {
+  if (text === "") return "is empty";
+  if (/[\r\n]/.test(text)) return "has several lines";
+  if (/^(["']).*\1$/.test(text)) return "has quotes around its value";
+  return /^LIVEKIT_\w+=/.test(text) ? "has the name of a variable before its value" : null;
 }
 
-function unquote(text: string): string {
-  return /^(".*"|'.*')$/.test(text) ? text.slice(1, -1) : text;
-}
-
-function warnAboutSecret(name: string, secret: string, problems: Problems): void {
+function warnAboutSecret(name: string, secret: string, { problems }: Environment): void {
   if (secret.length < MIN_SECRET_LENGTH) {
     problems.warn(`The secret of API key "${name}" has under ${MIN_SECRET_LENGTH} characters: it can be guessed`);
   }

@@ -1,12 +1,7 @@
-// Where to listen: the text of LIVEKIT_JWT_BIND, parsed once for the server and the health check alike.
+// The variables that say where to listen, read by the server and the health check alike.
 
-/** A TCP address or a unix socket. */
-export type Bind =
-  | { readonly transport: "tcp"; readonly hostname: string; readonly port: number }
-  | { readonly transport: "unix"; readonly path: string };
-
-/** All addresses, IPv6 and IPv4 alike. */
-export const ANY_ADDRESS = "::";
+import { ANY_ADDRESS, type Bind } from "../http/bind.ts";
+import type { Environment } from "./environment.ts";
 
 const HOST_AND_PORT = /^(?:\[([0-9A-Fa-f:.]+(?:%[\w.-]+)?)\]|([^:[\]\s/]*)):(\d{1,5})$/;
 
@@ -26,9 +21,33 @@ export function parseBind(text: string): Bind | null {
   return { transport: "tcp", hostname: match[1] ?? (match[2] || ANY_ADDRESS), port };
 }
 
-/** The bind as it would be written. */
-export function formatBind(bind: Bind): string {
-  if (bind.transport === "unix") return `unix:${bind.path}`;
-  if (bind.hostname === ANY_ADDRESS) return `:${bind.port}`;
-  return bind.hostname.includes(":") ? `[${bind.hostname}]:${bind.port}` : `${bind.hostname}:${bind.port}`;
+/** Where to listen: by `LIVEKIT_JWT_BIND`, else by a port alone; null when there is a problem. */
+export function readBind(env: Environment): Bind | null {
+  const { problems } = env;
+  const name = portVariable(env);
+  if (name === null) {
+    const text = env.get("LIVEKIT_JWT_BIND");
+    const bind = parseBind(text);
+    if (bind === null) problems.add("LIVEKIT_JWT_BIND", `is "${text}"`, ":8080, host:port or unix:/path");
+    return bind;
+  }
+  const port = env.get(name);
+  if (env.given("LIVEKIT_JWT_BIND") !== undefined) {
+    problems.add(`LIVEKIT_JWT_BIND and ${name}`, "are both set", "LIVEKIT_JWT_BIND alone");
+    return null;
+  }
+  const bind = parseBind(`:${port}`);
+  if (bind === null) problems.add(name, `is "${port}"`, "a port");
+  else problems.warn(`${name} is deprecated: use LIVEKIT_JWT_BIND=":${port}"`);
+  return bind;
+}
+
+/** The variable that gives a port alone. Its former name is still set beside the others in many places. */
+function portVariable(env: Environment): "LIVEKIT_JWT_PORT" | "LK_JWT_PORT" | null {
+  const names = ["LIVEKIT_JWT_PORT", "LIVEKIT_JWT_BIND", "LK_JWT_PORT"] as const;
+  const [first, ...others] = names.filter((name) => env.given(name) !== undefined);
+  if (first !== "LK_JWT_PORT" && others.includes("LK_JWT_PORT")) {
+    env.problems.warn(`LK_JWT_PORT has no effect beside ${first}: remove it`);
+  }
+  return first === undefined || first === "LIVEKIT_JWT_BIND" ? null : first;
 }

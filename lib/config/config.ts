@@ -1,20 +1,15 @@
 // From environment variables and the files they name to one checked configuration. Pure: it is given both. Everything
 // wrong is reported at once, one line per problem; what only looks wrong is a warning, and the service starts.
 
-import { type Bind, formatBind, parseBind } from "./bind.ts";
-import {
-  Environment,
-  parseBoolean,
-  parseChoice,
-  parseHomeservers,
-  parseInteger,
-  parseNetworks,
-  parseUrlMap,
-  Problems,
-  withoutCredentials,
-} from "./values.ts";
+import { type Bind, formatBind } from "../http/bind.ts";
 import { type Admission, type RateLimitRule, readAdmission } from "./admission.ts";
 import { readApiKeys } from "./api_keys.ts";
+import { readBind } from "./bind.ts";
+import { Environment, type EnvironmentVariables, type ReadTextFile } from "./environment.ts";
+import { warnIfItMatchesNobody } from "./homeserver_names.ts";
+import { findUnknownVariables } from "./unknown_variables.ts";
+import { readLivekitUrl, readProxies, readSfuApiUrl, readUrlMap, withoutUserInfo } from "./urls.ts";
+import { parseBoolean, parseChoice, parseInteger, parseNetworks } from "./values.ts";
 import type { ApiKey } from "../livekit/access_token.ts";
 import type { HomeserverPattern } from "../admission/homeserver_policy.ts";
 import type { Network } from "../net/ip_range.ts";
@@ -23,7 +18,6 @@ import { LOG_FORMATS, type LogFormat, type LogLevel } from "../log/log.ts";
 import { LOG_ID_FORMS, type LogIdForm } from "../log/pseudonyms.ts";
 import { parseRedisUrl, RedisTarget } from "../redis/url.ts";
 import { Secret } from "../secret.ts";
-import { findUnknownVariables } from "./variables.ts";
 
 /** The whole configuration, checked. */
 export interface Config extends Admission {
@@ -34,7 +28,6 @@ export interface Config extends Admission {
   /** At least one; the first signs. */
   readonly apiKeys: readonly [ApiKey, ...ApiKey[]];
   readonly bind: Bind;
-  readonly fullAccess: "*" | ReadonlySet<string>;
   readonly log: { readonly level: LogLevel; readonly format: LogFormat };
   /** How IDs of users and rooms appear in the log. */
   readonly logIds: LogIdForm;
@@ -61,96 +54,63 @@ export interface Config extends Admission {
   readonly redis: RedisTarget | null;
 }
 
-/** A configuration, and what the operator should know about it. */
-export interface ParsedConfig {
-  readonly config: Config;
-  readonly warnings: readonly string[];
-}
-
-/** The configuration cannot be used: one line per problem, each naming its variable. */
-export class ConfigError extends Error {
-  override name = "ConfigError";
-
-  constructor(readonly problems: readonly string[]) {
-    super(problems.join("\n"));
+/** A configuration, or why there is none; and what the operator should know about it, in both cases. */
+export type ParsedConfig =
+  & {
+    /** How to write about it. */
+    readonly log: Config["log"];
+    readonly warnings: readonly string[];
   }
-}
-
-/** Reads a file as text; throws when it cannot. */
-export type ReadTextFile = (path: string) => string;
-
-/** The environment as a plain object. */
-export type EnvironmentVariables = Readonly<Record<string, string | undefined>>;
+  & (
+    | { readonly ok: true; readonly config: Config }
+    /** One line per problem, each naming its variable. */
+    | { readonly ok: false; readonly problems: readonly string[] }
+  );
 
 const SKIP_TLS = "YES_I_KNOW_WHAT_I_AM_DOING";
-const DEFAULT_BIND = ":8080";
-const DEFAULT_SANITY_CHECK_SECONDS = 60;
 const MAX_INTERVAL_SECONDS = 2_147_483; // what a timer can hold
-const DEFAULT_TTL_SECONDS = 3600;
 
-/**
- * Parses the environment. An empty value means unset; values from files are trimmed.
- *
- * @throws ConfigError
- */
+/** Parses the environment. An empty value means unset; values and files are trimmed. */
 export function parseConfig(variables: EnvironmentVariables, readTextFile: ReadTextFile): ParsedConfig {
-  const problems = new Problems();
-  const env = new Environment(variables, readTextFile, problems);
+  const env = new Environment(variables, readTextFile);
+  const { found: problems, warnings } = env.problems;
+  for (const { name, hint } of findUnknownVariables(variables)) warnings.push(`${name} ${hint}`);
 
-  for (const { name, meant } of findUnknownVariables(variables)) {
-    problems.warn(`${name} is not a variable of this service and has no effect: did you mean ${meant}?`);
-  }
-  const livekitUrl = env.get("LIVEKIT_URL") ?? "";
-  if (livekitUrl === "") problems.add("LIVEKIT_URL", "is not set", "the wss:// URL of the SFU");
-  const apiKeys = readApiKeys(env, problems);
-  const bind = readBind(env, problems);
-  const fullAccess = parseHomeservers(env, "LIVEKIT_FULL_ACCESS_HOMESERVERS", problems);
+  const log = { level: readLogLevel(env), format: parseChoice(env, "LIVEKIT_LOG_FORMAT", LOG_FORMATS) };
+  const bind = readBind(env);
+  const apiKeys = readApiKeys(env);
+  const sfuApiUrl = readSfuApiUrl(env);
   const config = {
-    livekitUrl,
-    sfuApiUrl: parseSfuApiUrl(env, problems),
-    apiKeys,
-    bind,
-    fullAccess,
-    ...readAdmission(env, problems, fullAccess, bind?.transport === "unix"),
-    log: {
-      level: readLogLevel(env, problems),
-      format: parseChoice(env, "LIVEKIT_LOG_FORMAT", problems, LOG_FORMATS, "text"),
-    },
-    logIds: parseChoice(env, "LIVEKIT_LOG_IDS", problems, LOG_ID_FORMS, "plain"),
-    tokenTtlSeconds: parseInteger(env, "LIVEKIT_TOKEN_TTL_SECONDS", problems, DEFAULT_TTL_SECONDS, 60, 86_400),
-    canUpdateOwnMetadata: parseBoolean(env, "LIVEKIT_CAN_UPDATE_OWN_METADATA", problems, true),
-    restrictedCanPublish: parseBoolean(env, "LIVEKIT_RESTRICTED_CAN_PUBLISH", problems, true),
-    federationUrlOverrides: parseUrlMap(env, "LIVEKIT_FEDERATION_URL_OVERRIDES", problems),
-    csApiUrlOverrides: parseUrlMap(env, "LIVEKIT_CS_API_URL_OVERRIDES", problems),
-    federationAllowNetworks: parseNetworks(env, "LIVEKIT_FEDERATION_ALLOW_NETWORKS", problems),
-    extraCertificates: readExtraCertificates(env, problems),
+    livekitUrl: readLivekitUrl(env),
+    ...readAdmission(env, bind?.transport === "unix"),
+    log,
+    logIds: parseChoice(env, "LIVEKIT_LOG_IDS", LOG_ID_FORMS),
+    tokenTtlSeconds: parseInteger(env, "LIVEKIT_TOKEN_TTL_SECONDS", 60, 86_400),
+    canUpdateOwnMetadata: parseBoolean(env, "LIVEKIT_CAN_UPDATE_OWN_METADATA"),
+    restrictedCanPublish: parseBoolean(env, "LIVEKIT_RESTRICTED_CAN_PUBLISH"),
+    federationUrlOverrides: readOverrides(env, "LIVEKIT_FEDERATION_URL_OVERRIDES"),
+    csApiUrlOverrides: readOverrides(env, "LIVEKIT_CS_API_URL_OVERRIDES"),
+    federationAllowNetworks: parseNetworks(env, "LIVEKIT_FEDERATION_ALLOW_NETWORKS"),
+    extraCertificates: readExtraCertificates(env),
     certificateDirs: env.get("SSL_CERT_DIR"),
-    proxies: readProxies(env, problems),
-    skipTlsVerification: readSkipTls(env, problems),
-    delegation: parseBoolean(env, "LIVEKIT_DELEGATION", problems, true),
-    delegateRestricted: parseBoolean(env, "LIVEKIT_DELEGATE_RESTRICTED", problems, false),
+    proxies: readProxies(env),
+    skipTlsVerification: readSkipTls(env),
+    delegation: parseBoolean(env, "LIVEKIT_DELEGATION"),
+    delegateRestricted: parseBoolean(env, "LIVEKIT_DELEGATE_RESTRICTED"),
     stateDir: env.get("LIVEKIT_STATE_DIR") ?? env.get("STATE_DIRECTORY")?.split(":")[0] ?? null,
-    sanityCheckIntervalSeconds: parseInteger(
-      env,
-      "LIVEKIT_SANITY_CHECK_INTERVAL_SECONDS",
-      problems,
-      DEFAULT_SANITY_CHECK_SECONDS,
-      0,
-      MAX_INTERVAL_SECONDS,
-    ),
-    redis: readRedis(env, problems),
+    sanityCheckIntervalSeconds: parseInteger(env, "LIVEKIT_SANITY_CHECK_INTERVAL_SECONDS", 0, MAX_INTERVAL_SECONDS),
+    redis: readRedis(env),
   };
-  const { sfuApiUrl } = config;
-  if (problems.found.length > 0 || sfuApiUrl === null || bind === null || apiKeys === null) {
-    throw new ConfigError(problems.found);
+  if (problems.length > 0 || sfuApiUrl === null || bind === null || apiKeys === null) {
+    return { ok: false, problems, warnings, log };
   }
-  return { config: { ...config, sfuApiUrl, bind, apiKeys }, warnings: problems.warnings };
+  return { ok: true, config: { ...config, sfuApiUrl, bind, apiKeys }, warnings, log };
 }
 
 /** The effective configuration for one line of the log; secrets show as "[redacted]". */
 export function describeConfig(config: Config): Record<string, unknown> {
   return {
-    livekit_url: config.livekitUrl,
+    livekit_url: withoutUserInfo(config.livekitUrl),
     sfu_api: config.sfuApiUrl.origin + config.sfuApiUrl.pathname,
     api_keys: config.apiKeys.map(({ name }) => name),
     bind: formatBind(config.bind),
@@ -194,57 +154,18 @@ function describeNetwork([address, prefixLength]: Network): string {
   return `${address}/${prefixLength}`;
 }
 
-function parseSfuApiUrl(env: Environment, problems: Problems): URL | null {
-  const name = env.get("LIVEKIT_INTERNAL_URL") === undefined ? "LIVEKIT_URL" : "LIVEKIT_INTERNAL_URL";
-  const text = env.get(name);
-  if (text === undefined) return null;
-  const shown = withoutCredentials(text);
-  const withScheme = /^[a-z][a-z0-9+.-]*:\/\//i.test(text) ? text : `wss://${text}`;
-  // Clients get a strange scheme as it is, and may know better; the service's own calls need one to go by.
-  const isUsual = /^(ws|http)s?:/i.test(withScheme);
-  const apiUrl = isUsual ? withScheme.replace(/^ws/i, "http") : withScheme.replace(/^[^:]+/, "https");
-  if (!URL.canParse(apiUrl)) {
-    problems.add(name, `is "${shown}"`, "a URL such as wss://sfu.example.com");
-    return null;
-  }
-  if (withScheme !== text) problems.warn(`${name} "${shown}" has no scheme: wss:// is assumed for calls to the SFU`);
-  if (!isUsual) {
-    problems.warn(`${name} is "${shown}", expected a ws, wss, http or https URL: calls to the SFU use https`);
-  }
-  const url = new URL(apiUrl);
-  if (url.username !== "" || url.password !== "" || url.search !== "" || url.hash !== "") {
-    problems.warn(`${name} has a user, a query or a fragment, which calls to the SFU leave out`);
-    url.username =
-      url.password =
-      url.search =
-      url.hash =
-        "";
-  }
-  return url;
+function readOverrides(
+  env: Environment,
+  name: "LIVEKIT_FEDERATION_URL_OVERRIDES" | "LIVEKIT_CS_API_URL_OVERRIDES",
+): ReadonlyMap<string, URL> {
+  const overrides = readUrlMap(env, name);
+  for (const server of overrides.keys()) warnIfItMatchesNobody(env, name, server, server);
+  return overrides;
 }
 
-function readBind(env: Environment, problems: Problems): Bind | null {
-  const bind = env.get("LIVEKIT_JWT_BIND");
-  const port = env.get("LIVEKIT_JWT_PORT");
-  if (bind !== undefined && port !== undefined) {
-    problems.add("LIVEKIT_JWT_BIND and LIVEKIT_JWT_PORT", "are both set", "LIVEKIT_JWT_BIND alone");
-    return null;
-  }
-  const text = bind ?? (port === undefined ? DEFAULT_BIND : `:${port}`);
-  if (port !== undefined) problems.warn(`LIVEKIT_JWT_PORT is deprecated: use LIVEKIT_JWT_BIND=":${port}"`);
-  const parsed = parseBind(text);
-  if (parsed === null) {
-    const name = port === undefined ? "LIVEKIT_JWT_BIND" : "LIVEKIT_JWT_PORT";
-    problems.add(name, `is "${bind ?? port}"`, port === undefined ? ":8080, host:port or unix:/path" : "a port");
-  }
-  return parsed;
-}
-
-function readLogLevel(env: Environment, problems: Problems): LogLevel {
-  const text = env.get("LIVEKIT_LOG_LEVEL")?.toLowerCase();
+function readLogLevel(env: Environment): LogLevel {
+  const text = env.get("LIVEKIT_LOG_LEVEL").toLowerCase();
   switch (text) {
-    case undefined:
-      return "info";
     case "debug":
     case "info":
     case "warning":
@@ -253,57 +174,42 @@ function readLogLevel(env: Environment, problems: Problems): LogLevel {
     case "warn":
       return "warning";
     default:
-      problems.warn(`LIVEKIT_LOG_LEVEL is "${text}", expected debug, info, warn or error: info is used`);
+      env.problems.warn(`LIVEKIT_LOG_LEVEL is "${text}", expected debug, info, warn or error: info is used`);
       return "info";
   }
 }
 
-function readExtraCertificates(env: Environment, problems: Problems): string | undefined {
+function readExtraCertificates(env: Environment): string | undefined {
   const text = env.readFileOf("LIVEKIT_EXTRA_CA_FILE");
   if (text !== undefined && !text.includes("-----BEGIN CERTIFICATE-----")) {
-    problems.add("LIVEKIT_EXTRA_CA_FILE", "names a file without a certificate", "PEM certificates");
+    env.problems.add("LIVEKIT_EXTRA_CA_FILE", "names a file without a certificate", "PEM certificates");
   }
   return text;
 }
 
-function readSkipTls(env: Environment, problems: Problems): boolean {
+function readSkipTls(env: Environment): boolean {
   const text = env.get("LIVEKIT_INSECURE_SKIP_VERIFY_TLS");
   if (text === undefined) return false;
   if (text !== SKIP_TLS) {
-    problems.warn(`LIVEKIT_INSECURE_SKIP_VERIFY_TLS has no effect: only the exact value ${SKIP_TLS} counts`);
+    env.problems.warn(`LIVEKIT_INSECURE_SKIP_VERIFY_TLS has no effect: only the exact value ${SKIP_TLS} counts`);
     return false;
   }
-  problems.warn(
+  env.problems.warn(
     "LIVEKIT_INSECURE_SKIP_VERIFY_TLS is on: no certificate is verified and internal addresses are open to every request. " +
       "For a private CA use LIVEKIT_EXTRA_CA_FILE instead",
   );
   return true;
 }
 
-function readRedis(env: Environment, problems: Problems): RedisTarget | null {
+function readRedis(env: Environment): RedisTarget | null {
   const url = env.get("LIVEKIT_REDIS_URL");
   const password = env.get("LIVEKIT_REDIS_PASSWORD");
   if (url === undefined) {
-    if (password !== undefined) problems.warn("LIVEKIT_REDIS_PASSWORD has no effect without LIVEKIT_REDIS_URL");
+    if (password !== undefined) env.problems.warn("LIVEKIT_REDIS_PASSWORD has no effect without LIVEKIT_REDIS_URL");
     return null;
   }
   const target = parseRedisUrl(new Secret(url), password === undefined ? null : new Secret(password));
   if (target instanceof RedisTarget) return target;
-  problems.add("LIVEKIT_REDIS_URL", target.problem, target.expected);
+  env.problems.add("LIVEKIT_REDIS_URL", target.problem, target.expected);
   return null;
-}
-
-function readProxies(env: Environment, problems: Problems): ProxyVariables {
-  const proxies: Record<string, string> = {};
-  for (const name of ["HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY"]) {
-    const value = env.get(name.toLowerCase()) ?? env.get(name);
-    if (value === undefined) continue;
-    const url = name === "NO_PROXY" || value.includes("://") ? value : `http://${value}`;
-    if (name !== "NO_PROXY" && !(URL.canParse(url) && /^https?:/.test(url))) {
-      // Going around a proxy that was asked for could be worse than not starting.
-      problems.add(name, "is no proxy that can be used (value not shown)", "an http:// or https:// URL");
-    }
-    proxies[name] = url;
-  }
-  return proxies;
 }

@@ -1,6 +1,9 @@
 // Files with secrets that everybody on the host can read: worth a warning, unless they were mounted for this service,
 // where the mode says nothing about who gets to see them.
 
+import type { EnvironmentVariables } from "./environment.ts";
+import { VARIABLES } from "./variables.ts";
+
 /** What is known of a file. */
 export interface FileFacts {
   /** Permission bits; null where the system has none. */
@@ -9,7 +12,9 @@ export interface FileFacts {
   readonly realPath: string;
 }
 
-const NAMING_SECRETS = ["LIVEKIT_KEY_FILE", "LIVEKIT_SECRET_FROM_FILE"] as const;
+const NAMING_SECRETS = VARIABLES.flatMap((variable) =>
+  "namesFile" in variable && "isSecret" in variable ? [variable.name] : []
+);
 const READABLE_BY_OTHERS = 0o004;
 
 // Kubernetes mounts secrets with mode 0644, as links to a folder whose name begins with two dots; Docker and Podman put
@@ -23,7 +28,7 @@ const MOUNTED = /\/\.\.[^/]|^(\/var)?\/run\/secrets\//;
  * @param isInContainer Nobody else is there to read it.
  */
 export function warnAboutReadableSecrets(
-  variables: Readonly<Record<string, string | undefined>>,
+  variables: EnvironmentVariables,
   factsOf: (path: string) => FileFacts | null,
   isInContainer: boolean,
 ): string[] {

@@ -1,7 +1,7 @@
 // Opens the listener: TCP on both address families, or a unix socket. Keeps it open: the server underneath gives up
 // for good when it has no file descriptor left for one connection, and anybody can open connections.
 
-import { ANY_ADDRESS, type Bind, formatBind } from "../config/bind.ts";
+import { ANY_ADDRESS, type Bind, formatBind } from "./bind.ts";
 import type { Log } from "../log/log.ts";
 
 /** Answers requests. */

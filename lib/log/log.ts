@@ -75,7 +75,18 @@ export function openLog(options: LogOptions): Log {
       { category: ["logtape", "meta"], sinks: ["writer"], lowestLevel: "warning" },
     ],
   });
-  return getLogger(CATEGORY);
+  const logger = getLogger(CATEGORY);
+  return {
+    debug: (message, fields) => logger.debug(literal(message), fields),
+    info: (message, fields) => logger.info(literal(message), fields),
+    warning: (message, fields) => logger.warning(literal(message), fields),
+    error: (message, fields) => logger.error(literal(message), fields),
+  };
+}
+
+/** A message may quote what an operator wrote, in which the library would fill in fields between braces. */
+function literal(message: string): string {
+  return /[{}]/.test(message) ? message.replace(/[{}]/g, "$&$&") : message;
 }
 
 /** Ends what {@link openLog} began. */

@@ -2,7 +2,8 @@
 
 import assert from "node:assert/strict";
 import fc from "fast-check";
-import { type Bind, formatBind, parseBind } from "../../lib/config/bind.ts";
+import { parseBind } from "../../lib/config/bind.ts";
+import { type Bind, formatBind } from "../../lib/http/bind.ts";
 
 const tcp = (hostname: string, port: number): Bind => ({ transport: "tcp", hostname, port });
 const unix = (path: string): Bind => ({ transport: "unix", path });

@@ -3,7 +3,7 @@
 import assert from "node:assert/strict";
 import type { Config } from "../../lib/config/config.ts";
 import { describeConfig } from "../../lib/config/config.ts";
-import { configOf, MINIMAL, parse, parseAlone, problemsOf } from "./config_harness.ts";
+import { configOf, MINIMAL, parse, problemsOf, tryToParse } from "./config_harness.ts";
 
 Deno.test("the least configuration starts with every default and no warning", () => {
   const { config, warnings } = parse();
@@ -181,7 +181,6 @@ const REFUSED: readonly (readonly [changes: Readonly<Record<string, string | und
   [{ LIVEKIT_JWT_BIND: "localhost" }, 'LIVEKIT_JWT_BIND is "localhost", expected :8080, host:port or unix:/path'],
   [{ LIVEKIT_JWT_BIND: ":65536" }, 'LIVEKIT_JWT_BIND is ":65536", expected :8080, host:port or unix:/path'],
   [{ LIVEKIT_JWT_PORT: "http" }, 'LIVEKIT_JWT_PORT is "http", expected a port'],
-  [{ LIVEKIT_JWT_PORT: "tcp://10.0.0.1:80" }, 'LIVEKIT_JWT_PORT is "tcp://10.0.0.1:80", expected a port'],
   [
     { LIVEKIT_JWT_BIND: ":1", LIVEKIT_JWT_PORT: "1" },
     "LIVEKIT_JWT_BIND and LIVEKIT_JWT_PORT are both set, expected LIVEKIT_JWT_BIND alone",
@@ -261,10 +260,13 @@ Deno.test("everything wrong is said at once, one line per problem", () => {
 });
 
 Deno.test("no environment at all is three problems", () => {
-  assert.throws(() => parseAlone({}), {
-    name: "ConfigError",
-    message: /^LIVEKIT_URL .*\nLIVEKIT_KEY .*\nLIVEKIT_SECRET .*$/,
-  });
+  const parsed = tryToParse({});
+  assert.ok(!parsed.ok);
+  assert.deepEqual(parsed.problems.map((problem) => problem.split(" ")[0]).sort(), [
+    "LIVEKIT_KEY",
+    "LIVEKIT_SECRET",
+    "LIVEKIT_URL",
+  ]);
 });
 
 Deno.test("no secret stands in a problem, a warning, or the printed configuration", () => {

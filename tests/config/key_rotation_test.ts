@@ -15,7 +15,7 @@ function rotate(variables: Readonly<Record<string, string>>, files: Readonly<Rec
     if (text === undefined) throw new Deno.errors.NotFound("No such file or directory (os error 2)");
     return text;
   };
-  rotateKeys({ variables, readTextFile, service: { useKeys: (keys) => used.push(keys) }, log });
+  rotateKeys({ variables, readTextFile, useKeys: (keys) => used.push(keys), log });
   return { log, used: used.map((keys) => keys.map(({ name, secret }) => `${name}=${secret.reveal()}`)) };
 }
 
@@ -36,8 +36,8 @@ Deno.test("a secret in a file of its own is read anew", () => {
 
 const BROKEN: readonly (readonly [what: string, files: Readonly<Record<string, string>>, problem: RegExp])[] = [
   ["missing", {}, /^LIVEKIT_KEY_FILE names "\/keys", which cannot be read/],
-  ["empty", { "/keys": "" }, /which has a malformed line/],
-  ["half written", { "/keys": `new: ${LONG}\nol` }, /which has a malformed line/],
+  ["empty", { "/keys": "" }, /which has no key/],
+  ["half written", { "/keys": `new: ${LONG}\nol` }, /which has a malformed line 2/],
 ];
 
 for (const [what, files, problem] of BROKEN) {

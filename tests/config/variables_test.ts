@@ -2,12 +2,11 @@
 
 import assert from "node:assert/strict";
 import manifest from "../../deno.json" with { type: "json" };
-import { findUnknownVariables, VARIABLES } from "../../lib/config/variables.ts";
+import { findUnknownVariables } from "../../lib/config/unknown_variables.ts";
+import { VARIABLES } from "../../lib/config/variables.ts";
 
 const UNKNOWN: readonly (readonly [name: string, meant: string])[] = [
-  ["LK_JWT_PORT", "LIVEKIT_JWT_PORT"],
   ["LK_JWT_BIND", "LIVEKIT_JWT_BIND"],
-  ["LIVEKIT_LOCAL_HOMESERVERS", "LIVEKIT_FULL_ACCESS_HOMESERVERS"],
   ["LIVEKIT_SECRET_FILE", "LIVEKIT_SECRET_FROM_FILE"],
   ["LIVEKIT_API_KEY", "LIVEKIT_KEY"],
   ["LIVEKIT_API_SECRET", "LIVEKIT_SECRET"],
@@ -19,7 +18,15 @@ const UNKNOWN: readonly (readonly [name: string, meant: string])[] = [
 
 for (const [name, meant] of UNKNOWN) {
   Deno.test(`${name} is taken for ${meant}`, () => {
-    assert.deepEqual(findUnknownVariables({ [name]: "x" }), [{ name, meant }]);
+    const hint = `is not a variable of this service and has no effect: did you mean ${meant}?`;
+    assert.deepEqual(findUnknownVariables({ [name]: "x" }), [{ name, hint }]);
+  });
+}
+
+for (const name of ["LIVEKIT_AS_TOKEN", "LIVEKIT_AS_REGISTRATION_FILE", "LIVEKIT_HS_TOKEN", "LIVEKIT_HS_SERVER_NAME"]) {
+  Deno.test(`${name} is of a mode that is not there`, () => {
+    const hint = "has no effect: the application-service mode is not supported in this version";
+    assert.deepEqual(findUnknownVariables({ [name]: "x" }), [{ name, hint }]);
   });
 }
 
@@ -39,10 +46,14 @@ Deno.test("every variable has one entry, with a meaning that fits a line of the 
   }
 });
 
-Deno.test("the permission set lets the service read every variable", () => {
+Deno.test("the permission set lets the service read every variable, and no other", () => {
   const { allow } = manifest.permissions.service.env;
   const isAllowed = (name: string) =>
     allow.some((pattern) => pattern.endsWith("*") ? name.startsWith(pattern.slice(0, -1)) : name === pattern);
-  for (const { name } of VARIABLES) assert.ok(isAllowed(name), name);
+  const read = VARIABLES.flatMap((variable) =>
+    "isAlsoLowerCase" in variable ? [variable.name, variable.name.toLowerCase()] : [variable.name]
+  );
+  for (const name of read) assert.ok(isAllowed(name), name);
+  for (const pattern of allow.filter((pattern) => !pattern.endsWith("*"))) assert.ok(read.includes(pattern), pattern);
   assert.equal(isAllowed("HOME"), false);
 });

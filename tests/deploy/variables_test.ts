@@ -1,7 +1,7 @@
 // Every example must set variables that exist: a mistyped one is a warning in a log that nobody reads.
 
 import assert from "node:assert/strict";
-import { findUnknownVariables } from "../../lib/config/variables.ts";
+import { findUnknownVariables } from "../../lib/config/unknown_variables.ts";
 import { repositoryRoot } from "../../tasks/compile.ts";
 
 const FILES = [

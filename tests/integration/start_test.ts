@@ -18,11 +18,11 @@ Deno.test("the start prints each warning, the effective configuration and the ad
     LIVEKIT_SECRET: "sikrit",
     LIVEKIT_INTERNAL_URL: "http://user:sikrit@127.0.0.1:9",
     LIVEKIT_LOG_LEVEL: "debug",
-    LK_JWT_PORT: "8080",
+    LK_JWT_BIND: ":8080",
   });
   const lines = service.output.trimEnd().split("\n");
   for (const line of lines) assert.match(line, /^\d{4}-\d\d-\d\dT[\d:.]+Z (WARNING|INFO {3}) \S/);
-  assert.match(service.output, /WARNING LK_JWT_PORT is not a variable .* did you mean LIVEKIT_JWT_PORT\?\n/);
+  assert.match(service.output, /WARNING LK_JWT_BIND is not a variable .* did you mean LIVEKIT_JWT_BIND\?\n/);
   assert.match(service.output, /WARNING LIVEKIT_FULL_ACCESS_HOMESERVERS is not set/);
   assert.match(service.output, /WARNING The secret of API key "devkey" has under 32 characters/);
   assert.match(
@@ -41,18 +41,38 @@ Deno.test("with LIVEKIT_LOG_FORMAT=json every line is one object", async () => {
   }
 });
 
-Deno.test("a wrong configuration ends with exit code 1 and one line per problem, without a stack trace", async () => {
-  await using service = ServiceProcess.spawn({
-    LIVEKIT_SECRET_FROM_FILE: "/no/such/file",
-    LIVEKIT_JWT_BIND: ":8080",
-    LIVEKIT_JWT_PORT: "8080",
-    LIVEKIT_REDIS_URL: "http://user:sikrit@redis",
-  });
+const WRONG = {
+  LIVEKIT_SECRET_FROM_FILE: "/no/such/file",
+  LIVEKIT_JWT_BIND: ":8080",
+  LIVEKIT_JWT_PORT: "8080",
+  LIVEKIT_REDIS_URL: "http://user:sikrit@redis",
+  LIVEKIT_FULL_ACCESS_HOMESERVERS: "example.com",
+  LIVEKIT_API_KEY: "devkey",
+  LIVEKIT_AS_TOKEN: "sikrit",
+};
+
+Deno.test("a wrong configuration ends with exit code 1 and one line per problem and hint, without a stack trace", async () => {
+  await using service = ServiceProcess.spawn(WRONG);
   assert.equal(await service.exitCode(), 1);
   const lines = service.output.trimEnd().split("\n");
-  assert.equal(lines.length, 5, service.output);
-  for (const line of lines) assert.match(line, /^LIVEKIT_[A-Z_]+ .*expected /);
+  assert.deepEqual(
+    lines.map((line) => /^\S+Z (WARNING|ERROR {2}) LIVEKIT_[A-Z_]+ .*(expected|effect)/.exec(line)?.[1]),
+    [
+      ...Array(2).fill("WARNING"),
+      ...Array(5).fill("ERROR  "),
+    ],
+  );
+  assert.match(service.output, /LIVEKIT_API_KEY is not a variable .* did you mean LIVEKIT_KEY\?\n/);
+  assert.match(service.output, /LIVEKIT_AS_TOKEN has no effect: .* not supported in this version\n/);
   assert.doesNotMatch(service.output, /sikrit|\n +at /);
+});
+
+Deno.test("with LIVEKIT_LOG_FORMAT=json each problem of the configuration is one object", async () => {
+  await using service = ServiceProcess.spawn({ ...WRONG, LIVEKIT_LOG_FORMAT: "json" });
+  assert.equal(await service.exitCode(), 1);
+  const records = service.output.trimEnd().split("\n").map((line) => JSON.parse(line));
+  assert.deepEqual(records.map(({ level }) => level), [...Array(2).fill("WARN"), ...Array(5).fill("ERROR")]);
+  for (const { message } of records) assert.match(message, /^LIVEKIT_/);
 });
 
 Deno.test("a port that is taken ends with exit code 1 and one line that names it", async () => {
