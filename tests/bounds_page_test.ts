@@ -22,6 +22,7 @@ const BOUNDS: Readonly<Record<string, Readonly<Record<string, string>>>> = {
   },
   "lib/async/deadline.ts": { pending: "One request, from its head to its answer" },
   "lib/cache/loading_cache.ts": { entries: "(each cache has its row)", flights: "Look-ups under way" },
+  "lib/config/environment.ts": { values: "(the configuration)" },
   "lib/http/body.ts": { inPieces: "Bodies that are on their way" },
   "lib/admission/rate_limit.ts": { keys: "Clients that are counted in memory" },
   "lib/leave/calls/calls.ts": {

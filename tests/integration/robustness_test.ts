@@ -39,8 +39,8 @@ Deno.test("once it listens, the process can neither read its environment nor wri
 
 Deno.test("an error that reaches no handler is logged and ends nothing", async () => {
   await using service = await ServiceProcess.start(LEAST, { module: BESIDE });
-  await service.waitFor(/ERROR +An error reached no handler: this is a bug error="Error: stray rejection.*count=1\n/);
-  await service.waitFor(/ERROR +An error reached no handler: this is a bug error="Error: stray exception.*count=2\n/);
+  await service.waitFor(/ERROR +An error reached no handler: this is a bug stack="Error: stray rejection.*count=1\n/);
+  await service.waitFor(/ERROR +An error reached no handler: this is a bug stack="Error: stray exception.*count=2\n/);
   const response = await fetch(`${service.url}/healthz`);
   await response.body?.cancel();
   assert.equal(response.status, 200);
