@@ -1,6 +1,6 @@
 // Settings that are URLs. No text about one shows the user and password that it may hold.
 
-import type { ProxyVariables } from "../net/proxies.ts";
+import { PROXY_PROTOCOLS, type ProxyVariables } from "../net/proxies.ts";
 import type { Environment } from "./environment.ts";
 import { splitList } from "./values.ts";
 import type { VariableName } from "./variables.ts";
@@ -96,9 +96,10 @@ export function readProxies(env: Environment): ProxyVariables {
     const value = env.get(name);
     if (value === undefined) continue;
     const url = value.includes("://") ? value : `http://${value}`;
-    if (!(URL.canParse(url) && /^https?:/.test(url))) {
+    if (!URL.canParse(url) || !PROXY_PROTOCOLS.includes(new URL(url).protocol)) {
       // Going around a proxy that was asked for could be worse than not starting.
-      env.problems.add(name, "is no proxy that can be used (value not shown)", "an http:// or https:// URL");
+      const expected = `a URL that begins with ${PROXY_PROTOCOLS.map((protocol) => `${protocol}//`).join(", ")}`;
+      env.problems.add(name, "is no proxy that can be used (value not shown)", expected);
     }
     proxies[name] = url;
   }

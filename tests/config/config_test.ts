@@ -147,6 +147,7 @@ const ACCEPTED: readonly Accepted[] = [
     HTTP_PROXY: "http://proxy:3128",
     NO_PROXY: "localhost",
   }),
+  accepted({ HTTPS_PROXY: "socks5h://a:1080" }, (c) => c.proxies, { HTTPS_PROXY: "socks5h://a:1080" }),
   accepted({ HTTPS_PROXY: "http://a", https_proxy: "http://b" }, (c) => c.proxies, { HTTPS_PROXY: "http://b" }),
 ];
 
@@ -239,8 +240,9 @@ for (const [changes, problem] of REFUSED) {
 }
 
 Deno.test("a proxy that cannot be used is refused, and its URL, which may hold a password, is not shown", () => {
-  assert.deepEqual(problemsOf({ HTTPS_PROXY: "socks5h://user:hunter2@proxy" }), [
-    "HTTPS_PROXY is no proxy that can be used (value not shown), expected an http:// or https:// URL",
+  assert.deepEqual(problemsOf({ HTTPS_PROXY: "socks4://user:hunter2@proxy" }), [
+    "HTTPS_PROXY is no proxy that can be used (value not shown), expected a URL that begins with http://, https://, " +
+    "socks5://, socks5h://",
   ]);
 });
 
@@ -294,7 +296,7 @@ Deno.test("no secret stands in a problem, a warning, or the printed configuratio
     LIVEKIT_INTERNAL_URL: "http://user:sikrit-c@sfu:port",
     LIVEKIT_FEDERATION_URL_OVERRIDES: "https://user:sikrit-d@host",
     LIVEKIT_CS_API_URL_OVERRIDES: "a=ftp://user:sikrit-d@host",
-    HTTPS_PROXY: "socks5://user:sikrit-e@proxy",
+    HTTPS_PROXY: "socks4://user:sikrit-e@proxy",
   });
   assert.equal(broken.length, 6);
   assert.doesNotMatch(broken.join("\n"), /sikrit/);
