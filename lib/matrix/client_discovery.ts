@@ -3,7 +3,8 @@
 
 import * as v from "valibot";
 import { FlightCache, type Loaded } from "../cache/loading_cache.ts";
-import type { DialRule } from "../net/address_guard.ts";
+import { type DialRule, ruleBeyond } from "../net/address_guard.ts";
+import { withBrackets, withoutBrackets } from "../net/endpoint.ts";
 import type { Outbound } from "../net/client.ts";
 import { fetchDocument } from "./well_known.ts";
 import { type ServerName, serverNameParts } from "./server_name.ts";
@@ -63,8 +64,8 @@ export class ClientDiscovery {
 
   async #load(server: ServerName, stale: Kept | undefined): Promise<Loaded<Kept>> {
     const rule = this.#deps.ruleFor(server);
-    const { hostname, port, isIpLiteral } = serverNameParts(server);
-    const host = isIpLiteral && hostname.includes(":") ? `[${hostname}]` : hostname;
+    const { hostname, port } = serverNameParts(server);
+    const host = withBrackets(hostname);
     const story: string[] = [];
     // The specification knows the host name alone; services before this one asked at the server name's own port too.
     for (const authority of port === null ? [host] : [host, `${host}:${port}`]) {
@@ -75,7 +76,8 @@ export class ClientDiscovery {
       } else {
         const baseUrl = readBaseUrl(fetched.json);
         if (typeof baseUrl !== "string") {
-          const outcome = { outcome: "found", api: { baseUrl, rule } } as const;
+          const api = { baseUrl, rule: ruleBeyond(rule, hostname, withoutBrackets(baseUrl.hostname)) };
+          const outcome = { outcome: "found", api } as const;
           return { value: { outcome, fetchedAt: this.#deps.monotonicNow() }, ttlMs: FOUND_TTL_MS };
         }
         story.push(`${fetched.url}: ${baseUrl}`);

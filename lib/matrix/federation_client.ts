@@ -1,13 +1,13 @@
 // Asks a homeserver's federation API: finds the server, dials its targets in order, tries once more after a passing
 // fault, and keeps the whole story for the one log record that an operator will read.
 
-import { isIP } from "node:net";
-import type { DialRule } from "../net/address_guard.ts";
+import { type DialRule, ruleBeyond } from "../net/address_guard.ts";
 import type { Outbound, OutboundResponse } from "../net/client.ts";
+import { formatHostAndPort } from "../net/endpoint.ts";
 import { OutboundError } from "../net/outbound_error.ts";
 import { Outages } from "./circuit_breaker.ts";
 import type { ServerDiscovery, Target } from "./server_discovery.ts";
-import type { ServerName } from "./server_name.ts";
+import { type ServerName, serverNameParts } from "./server_name.ts";
 
 /** What came of a request: an answer with its story, or no answer. */
 export type FederationOutcome =
@@ -98,15 +98,13 @@ export class FederationClient {
     signal: AbortSignal,
     story: string[],
   ): Promise<Attempt> {
-    const where =
-      `${target.secure ? "https" : "http"}://${isIP(target.host) === 6 ? `[${target.host}]` : target.host}:` +
-      target.port;
+    const where = `${target.secure ? "https" : "http"}://${formatHostAndPort(target.host, target.port)}`;
     try {
       const response = await this.#deps.outbound.send({
         method: "GET",
         ...target,
         path: `${target.basePath}${path}`,
-        rule: this.#deps.ruleFor(server),
+        rule: ruleBeyond(this.#deps.ruleFor(server), serverNameParts(server).hostname, target.host),
         headers: { accept: "application/json" },
         maxResponseBytes: MAX_RESPONSE_BYTES,
         signal,

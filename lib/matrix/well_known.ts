@@ -2,7 +2,7 @@
 // address guard. Both well-known documents come this way.
 
 import { DeadlineError, withDeadline } from "../async/deadline.ts";
-import type { DialRule } from "../net/address_guard.ts";
+import { type DialRule, ruleBeyond } from "../net/address_guard.ts";
 import { dialOf } from "../net/endpoint.ts";
 import type { Outbound, OutboundRequest, OutboundResponse } from "../net/client.ts";
 import { OutboundError } from "../net/outbound_error.ts";
@@ -45,6 +45,7 @@ async function follow(
   outbound: Outbound,
 ): Promise<FetchedDocument> {
   const seen = new Set<string>();
+  const { hostname } = new URL(first);
   let url = new URL(first);
   for (;;) {
     seen.add(url.href);
@@ -52,7 +53,7 @@ async function follow(
     const shown = `${url.origin}${url.pathname}`;
     let response: OutboundResponse;
     try {
-      response = await outbound.send(getRequest(url, rule, signal));
+      response = await outbound.send(getRequest(url, ruleBeyond(rule, hostname, url.hostname), signal));
     } catch (error) {
       if (!(error instanceof OutboundError)) throw error;
       return failed(shown, error.message, error.failure !== "too-large");

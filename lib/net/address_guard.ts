@@ -14,11 +14,14 @@ import { classOf, contains, type Network, parseAddress } from "./ip_range.ts";
 export type DialRule = "operator" | "internal" | "internal-verified" | "public";
 
 /**
- * The rule for every host that is not the asked name itself: redirects, delegations, SRV targets, base URLs. What
+ * The rule for a host that a server's name leads to, by a redirect, a delegation, an SRV record or a base URL. What
  * anybody may send under `*` opens internal addresses for its own name alone.
+ *
+ * @param asked The host of the server name that was asked for.
  */
-export function ruleBeyond(rule: DialRule): DialRule {
-  return rule === "internal-verified" ? "public" : rule;
+export function ruleBeyond(rule: DialRule, asked: string, host: string): DialRule {
+  const isItself = host.toLowerCase() === asked.toLowerCase();
+  return rule === "internal-verified" && !isItself ? "public" : rule;
 }
 
 /** What the guard knows of the configuration. */

@@ -35,39 +35,39 @@ function names(...dnsNames: string[]): CertificateRequest {
 const STEPS: Step[] = [
   {
     step: "1: IPv4 literal",
-    server: "192.0.2.10",
-    at: "192.0.2.10:8448",
-    hostHeader: "192.0.2.10",
+    server: "11.0.0.10",
+    at: "11.0.0.10:8448",
+    hostHeader: "11.0.0.10",
     sni: null,
-    certificate: { addresses: ["192.0.2.10"] },
-    wrong: [names("192.0.2.10"), { addresses: ["192.0.2.11"] }, names("example.com"), {}],
+    certificate: { addresses: ["11.0.0.10"] },
+    wrong: [names("11.0.0.10"), { addresses: ["11.0.0.11"] }, names("example.com"), {}],
   },
   {
     step: "1: IPv4 literal with a port",
-    server: "192.0.2.10:1234",
-    at: "192.0.2.10:1234",
-    hostHeader: "192.0.2.10:1234",
+    server: "11.0.0.10:1234",
+    at: "11.0.0.10:1234",
+    hostHeader: "11.0.0.10:1234",
     sni: null,
-    certificate: { addresses: ["192.0.2.10"] },
-    wrong: [{ addresses: ["192.0.2.1"] }],
+    certificate: { addresses: ["11.0.0.10"] },
+    wrong: [{ addresses: ["11.0.0.1"] }],
   },
   {
     step: "1: IPv6 literal",
-    server: "[2001:db8::10]",
-    at: "2001:db8::10:8448",
-    hostHeader: "[2001:db8::10]",
+    server: "[2a00::10]",
+    at: "2a00::10:8448",
+    hostHeader: "[2a00::10]",
     sni: null,
-    certificate: { addresses: ["2001:db8::10"] },
-    wrong: [{ addresses: ["2001:db8::11"] }, names("example.com")],
+    certificate: { addresses: ["2a00::10"] },
+    wrong: [{ addresses: ["2a00::11"] }, names("example.com")],
   },
   {
     step: "1: IPv6 literal with a port",
-    server: "[2001:DB8::10]:1234",
-    at: "2001:DB8::10:1234",
-    hostHeader: "[2001:DB8::10]:1234",
+    server: "[2A00::10]:1234",
+    at: "2A00::10:1234",
+    hostHeader: "[2A00::10]:1234",
     sni: null,
-    certificate: { addresses: ["2001:db8::10"] },
-    wrong: [{ addresses: ["2001:db8::11"] }],
+    certificate: { addresses: ["2a00::10"] },
+    wrong: [{ addresses: ["2a00::11"] }],
   },
   {
     step: "2: explicit port",
@@ -90,21 +90,21 @@ const STEPS: Step[] = [
   {
     step: "3.1: delegated to an IPv4 literal",
     server: "example.com",
-    delegate: "192.0.2.10",
-    at: "192.0.2.10:8448",
-    hostHeader: "192.0.2.10",
+    delegate: "11.0.0.10",
+    at: "11.0.0.10:8448",
+    hostHeader: "11.0.0.10",
     sni: null,
-    certificate: { addresses: ["192.0.2.10"] },
+    certificate: { addresses: ["11.0.0.10"] },
     wrong: [names("example.com")],
   },
   {
     step: "3.1: delegated to an IPv6 literal with a port",
     server: "example.com",
-    delegate: "[2001:db8::10]:1234",
-    at: "2001:db8::10:1234",
-    hostHeader: "[2001:db8::10]:1234",
+    delegate: "[2a00::10]:1234",
+    at: "2a00::10:1234",
+    hostHeader: "[2a00::10]:1234",
     sni: null,
-    certificate: { addresses: ["2001:db8::10"] },
+    certificate: { addresses: ["2a00::10"] },
     wrong: [names("example.com")],
   },
   {
@@ -170,12 +170,12 @@ const STEPS: Step[] = [
   {
     step: "4: SRV to an address",
     server: "example.com",
-    srv: { "_matrix-fed._tcp.example.com": srv("192.0.2.10", 5555) },
-    at: "192.0.2.10:5555",
+    srv: { "_matrix-fed._tcp.example.com": srv("11.0.0.10", 5555) },
+    at: "11.0.0.10:5555",
     hostHeader: "example.com",
     sni: "example.com",
     certificate: names("example.com"),
-    wrong: [{ addresses: ["192.0.2.10"] }],
+    wrong: [{ addresses: ["11.0.0.10"] }],
   },
   {
     step: "5: the deprecated SRV",
@@ -325,17 +325,17 @@ Deno.test("an override is asked at its own address, path included, with no disco
   const overrides = new Map([
     ["example.com", new URL("https://inner.example:9000/proxy/")],
     ["plain.example", new URL("http://synapse.example:8008")],
-    ["literal.example", new URL("https://192.0.2.10")],
+    ["literal.example", new URL("https://11.0.0.10")],
   ]);
   await network.serve("inner.example:9000", names("inner.example"), () => ({ body: '{"sub":"@alice:example.com"}' }));
   await network.servePlain("synapse.example:8008", userinfo("@alice:plain.example"));
-  await network.serve("192.0.2.10:443", { addresses: ["192.0.2.10"] }, userinfo("@alice:literal.example"));
+  await network.serve("11.0.0.10:443", { addresses: ["11.0.0.10"] }, userinfo("@alice:literal.example"));
   using stack = new FederationStack(network, { overrides, guard: { overridden: new Set(overrides.keys()) } });
   for (const server of overrides.keys()) assert.equal(await stack.verify(server), `@alice:${server}`);
   assert.deepEqual(network.requests.map(({ at, sni, hostHeader }) => [at, sni, hostHeader]), [
     ["inner.example:9000", "inner.example", "inner.example:9000"],
     ["synapse.example:8008", null, "synapse.example:8008"],
-    ["192.0.2.10:443", null, "192.0.2.10"],
+    ["11.0.0.10:443", null, "11.0.0.10"],
   ]);
   assert.match(network.requests[0]?.path ?? "", /^\/proxy\/_matrix\/federation\/v1\/openid\/userinfo\?access_token=/);
   assert.deepEqual(network.srvLookups, []);

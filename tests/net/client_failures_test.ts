@@ -4,6 +4,7 @@ import assert from "node:assert/strict";
 import https from "node:https";
 import type { Socket } from "node:net";
 import { CertificateAuthority, type ServerCertificate } from "../../testing/certificates.ts";
+import type { OutboundClient, OutboundRequest } from "../../lib/net/client.ts";
 import { OutboundError, type OutboundFailure } from "../../lib/net/outbound_error.ts";
 import {
   authority,
@@ -166,4 +167,59 @@ Deno.test('a refusal of the guard is a "blocked" failure that names host and rea
 async function closedPort(): Promise<{ port: number }> {
   await using server = await serveHttp(() => {});
   return { port: server.port };
+}
+
+const NO_HOSTS = ["example.123", "1.2.3.4.5", "", "4294967296"];
+
+Deno.test.each(NO_HOSTS)('the host "%s" is neither name nor address: a "dns" failure', async (host) => {
+  using client = openClient();
+  assert.equal((await failed(client, request(8448, { host }))).failure, "dns");
+});
+
+// The runtime throws for some of these, and takes others for something else.
+const ODD: [what: string, options: Partial<OutboundRequest>][] = [
+  ["a path with a line break", { path: "/\r\nx: y" }],
+  ["a path with a space", { path: "/a b" }],
+  ["a Host header with a line break", { hostHeader: "a\r\nx: y" }],
+  ["a Host header that is empty", { hostHeader: "" }],
+  ["a header with a line break", { headers: { x: "a\r\ny: z" } }],
+  ["a header with a character past ASCII", { headers: { x: "\u{1f600}" } }],
+];
+
+Deno.test.each(ODD)('%s is not sent: a "protocol" failure', async (_, options) => {
+  await using server = await serveHttp((_, res) => res.end());
+  using client = openClient();
+  assert.equal((await failed(client, request(server.port, { secure: false, ...options }))).failure, "protocol");
+  assert.equal(server.connections, 0);
+});
+
+const NAMES = [
+  "127.0.0.1.",
+  "a_b.example",
+  "-",
+  "..",
+  "x".repeat(300),
+  "xn--",
+  "\u{1f600}",
+  "a\0b",
+  "[::1]",
+  "*.example",
+];
+
+Deno.test.each(NAMES)(
+  "whatever the host and certificate name, it is an answer or an OutboundError: %s",
+  async (name) => {
+    await using server = await serveHttps({ dnsNames: ["server.example"] }, (_, res) => res.end("{}"));
+    using client = openClient();
+    for (const options of [{ host: name }, { tlsName: name }, { host: name, tlsName: name }]) {
+      await outcomeOf(client, request(server.port, options));
+    }
+    assert.ok(await outcomeOf(client, request(70_000)) instanceof OutboundError);
+  },
+);
+
+async function failed(client: OutboundClient, request: OutboundRequest): Promise<OutboundError> {
+  const outcome = await outcomeOf(client, request);
+  assert.ok(outcome instanceof OutboundError, `Expected a failure, got status ${outcome}`);
+  return outcome;
 }
