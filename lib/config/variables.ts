@@ -244,7 +244,7 @@ export const VARIABLES = [
     name: "HTTPS_PROXY",
     group: "Network and TLS",
     fallback: null,
-    meaning: "Proxy for outbound requests to `https:` URLs.",
+    meaning: "Proxy for outbound requests to `https:` URLs: `http://`, `https://` or `socks5h://`.",
     isAlsoLowerCase: true,
   },
   {
@@ -258,7 +258,7 @@ export const VARIABLES = [
     name: "NO_PROXY",
     group: "Network and TLS",
     fallback: null,
-    meaning: "Hosts that are reached without a proxy, by commas.",
+    meaning: "Hosts and networks that are reached without a proxy, by commas.",
     isAlsoLowerCase: true,
   },
   {

@@ -29,9 +29,12 @@ export function proxyAuthorization({ login }: Proxy): string {
   return `proxy-authorization: Basic ${Buffer.from(`${login.user}:${login.password}`).toString("base64")}\r\n`;
 }
 
+// Of a refusal: a page for people, which nobody reads.
+const MAX_REFUSAL_BYTES = 64 * 1024;
+
 async function connectByHttp(socket: Socket, proxy: Proxy, authority: string): Promise<string | null> {
   socket.write(`CONNECT ${authority} HTTP/1.1\r\nhost: ${authority}\r\n${proxyAuthorization(proxy)}\r\n`);
-  const reader = new Http1Reader({ maxBodyBytes: 0, isConnect: true }, authority);
+  const reader = new Http1Reader({ maxBodyBytes: MAX_REFUSAL_BYTES, isConnect: true }, authority);
   for (;;) {
     const bytes: Uint8Array | null = socket.read();
     if (bytes === null) {

@@ -1,9 +1,11 @@
 // Outbound proxies: who goes through one, what the guard still judges, and that a proxy's password stays unseen.
 
 import assert from "node:assert/strict";
+import net from "node:net";
 import { OutboundError } from "../../lib/net/outbound_error.ts";
 import {
   failureOf,
+  LoopbackServer,
   openClient,
   outcomeOf,
   request,
@@ -11,6 +13,7 @@ import {
   serveBytes,
   serveHttp,
   serveHttps,
+  until,
 } from "../../testing/loopback.ts";
 import { openProxy } from "./loopback_proxy.ts";
 
@@ -175,3 +178,61 @@ Deno.test("a proxy that never answers a CONNECT is waited for within the deadlin
   using client = openClient({ proxies: { HTTPS_PROXY: `http://127.0.0.1:${silent.port}` } });
   assert.equal(await failureOf(client, request(8448, { signal: AbortSignal.timeout(150) })), "timeout");
 });
+
+Deno.test("a proxy may itself speak TLS: its certificate is verified, and the target's inside it", async () => {
+  await using server = await serveHttps(NAMES, (_, res) => res.end("{}"));
+  await using proxy = await openProxy(() => server.port, undefined, { dnsNames: ["localhost"] });
+  using client = openClient({ proxies: { HTTPS_PROXY: `https://localhost:${proxy.server.port}` } });
+  for (let i = 0; i < 3; i++) assert.equal(await failureOf(client, request(8448)), "status 200");
+  assert.deepEqual(proxy.seen.map(({ target }) => target), ["server.example:8448"]);
+  assert.equal(await failureOf(client, request(8448, { tlsName: "wrong.example" })), "tls");
+
+  await using other = await openProxy(() => server.port, undefined, { dnsNames: ["other.example"] });
+  using mistrusting = openClient({ proxies: { HTTPS_PROXY: `https://localhost:${other.server.port}` } });
+  assert.equal(await failureOf(mistrusting, request(8448)), "tls");
+  assert.deepEqual(other.seen, []);
+});
+
+const OTHER_WORDS: [what: string, reply: string, outcome: string][] = [
+  ["of HTTP/1.0", "HTTP/1.0 200 Connection established\r\n\r\n", "status 200"],
+  ["with an interim answer", "HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 200 OK\r\n\r\n", "status 200"],
+  ["with a length", "HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n", "status 200"],
+  ["that refuses", "HTTP/1.1 407 Proxy Authentication Required\r\ncontent-length: 0\r\n\r\n", "connect"],
+  ["that refuses at length", `HTTP/1.1 403 Forbidden\r\ncontent-length: 9\r\n\r\nForbidden`, "connect"],
+  ["of another kind", "SSH-2.0-OpenSSH\r\n", "protocol"],
+  ["without end", "HTTP/1.1 200 OK\r\n" + "x: y\r\n".repeat(9000), "protocol"],
+];
+
+for (const [what, established, outcome] of OTHER_WORDS) {
+  Deno.test(`a CONNECT with an answer ${what}: ${outcome}`, async () => {
+    await using server = await serveHttps(NAMES, (_, res) => res.end("{}"));
+    await using proxy = await openProxy(() => server.port, undefined, null, established);
+    using client = openClient({ proxies: { HTTPS_PROXY: `http://127.0.0.1:${proxy.server.port}` } });
+    assert.equal(await failureOf(client, request(8448)), outcome);
+  });
+}
+
+const SOCKS_REPLIES: [what: string, replies: number[][], outcome: string][] = [
+  ["no SOCKS", [[72, 84, 84, 80]], "connect"],
+  ["wants a login", [[5, 2]], "connect"],
+  ["takes no way to log in", [[5, 255]], "connect"],
+  ["refuses", [[5, 0], [5, 2, 0, 1, 0, 0, 0, 0, 0, 0]], "connect"],
+  ["refuses for a reason of its own", [[5, 0], [5, 99, 0, 1, 0, 0, 0, 0, 0, 0]], "connect"],
+  ["is silent", [], "timeout"],
+];
+
+for (const [what, replies, outcome] of SOCKS_REPLIES) {
+  Deno.test(`a SOCKS server that ${what}: ${outcome}`, async () => {
+    const left = [...replies];
+    await using proxy = await LoopbackServer.listen(net.createServer((socket) => {
+      socket.on("data", () => {
+        const reply = left.shift();
+        if (reply !== undefined) socket.write(Uint8Array.from(reply));
+      });
+    }));
+    using client = openClient({ proxies: { HTTPS_PROXY: `socks5h://127.0.0.1:${proxy.port}` } });
+    const signal = outcome === "timeout" ? AbortSignal.timeout(100) : new AbortController().signal;
+    assert.equal(await failureOf(client, request(8448, { signal })), outcome);
+    await until(() => proxy.open === 0);
+  });
+}

@@ -1,7 +1,9 @@
 // A small HTTP proxy on loopback: CONNECT tunnels and absolute-form requests, both led to ports that the test gives.
 
 import net from "node:net";
-import { LoopbackServer } from "../../testing/loopback.ts";
+import tls from "node:tls";
+import type { CertificateRequest } from "../../testing/certificates.ts";
+import { authority, LoopbackServer } from "../../testing/loopback.ts";
 
 /** What the proxy was asked, in order. */
 export interface ProxyRequest {
@@ -22,14 +24,19 @@ export interface LoopbackProxy extends AsyncDisposable {
  *
  * @param route The loopback port behind a `host:port`; undefined = refused with 403.
  * @param answer What plain requests get.
+ * @param tlsNames With them the proxy speaks TLS.
+ * @param established Its answer to a CONNECT that it takes.
  */
 export async function openProxy(
   route: (target: string) => number | undefined,
   answer = "HTTP/1.1 200 OK\r\ncontent-length: 8\r\n\r\nby proxy",
+  tlsNames: CertificateRequest | null = null,
+  established = "HTTP/1.1 200 Connection established\r\n\r\n",
 ): Promise<LoopbackProxy> {
   const seen: ProxyRequest[] = [];
   const upstreams = new Set<net.Socket>();
-  const server = await LoopbackServer.listen(net.createServer((socket) => {
+  const serve = (socket: net.Socket) => {
+    socket.on("error", () => {}); // clients of these tests break connections on purpose
     socket.on("data", function onData(bytes: Uint8Array) {
       const head = new TextDecoder().decode(bytes);
       const [method = "", target = ""] = head.split(" ");
@@ -44,11 +51,14 @@ export async function openProxy(
       upstream.on("close", () => socket.destroy());
       socket.on("close", () => upstream.destroy());
       upstream.on("connect", () => {
-        socket.write("HTTP/1.1 200 Connection established\r\n\r\n");
+        socket.write(established);
         socket.pipe(upstream).pipe(socket);
       });
     });
-  }));
+  };
+  const server = await LoopbackServer.listen(
+    tlsNames === null ? net.createServer(serve) : await tlsServer(tlsNames, serve),
+  );
   return {
     server,
     seen,
@@ -61,4 +71,9 @@ export async function openProxy(
       await Promise.all(closed);
     },
   };
+}
+
+async function tlsServer(names: CertificateRequest, serve: (socket: net.Socket) => void): Promise<net.Server> {
+  const { certificate, privateKey } = await authority.issue(names);
+  return tls.createServer({ cert: certificate, key: privateKey }, serve);
 }
