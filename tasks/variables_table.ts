@@ -14,7 +14,7 @@ const tables = VARIABLE_GROUPS.map((group) => {
     const unset = "unset" in variable ? variable.unset : fallback === null ? "unset" : `\`${fallback}\``;
     return [`| \`${name}\` | ${unset} | ${meaning} |`];
   });
-  return [`#### ${group}\n`, "| Variable | Unset means | Meaning |", "| --- | --- | --- |", ...rows].join("\n");
+  return [`### ${group}\n`, "| Variable | Unset means | Meaning |", "| --- | --- | --- |", ...rows].join("\n");
 });
 const table = tables.join("\n\n");
 

@@ -22,10 +22,10 @@ const FLOORS: readonly (readonly string[])[] = [
 /** Who may read the whole configuration; everybody else gets what it needs by name. */
 const READERS_OF_CONFIG = ["cli", "healthcheck", "usage", "service", "doctor", "config"];
 
-/** What each folder beside lib/ may import, apart from itself. Demo and tasks have tests, and benchmarks build. */
+/** What each folder beside lib/ may import, apart from itself. Demo and tasks have tests, and what runs the executable builds it. */
 const BESIDE: Readonly<Record<string, readonly string[]>> = {
   lib: [],
-  testing: ["lib"],
+  testing: ["lib", "tasks"],
   demo: ["testing", "lib"],
   bench: ["testing", "lib", "tasks"],
   tasks: ["lib"],

@@ -4,13 +4,12 @@ import assert from "node:assert/strict";
 import { parseConfig } from "../lib/config/config.ts";
 import { parseKeyFile } from "../lib/config/key_file.ts";
 import { VARIABLES } from "../lib/config/variables.ts";
-import { assignments, codeBlocks } from "../testing/readme.ts";
+import { assignments, codeBlocks, passedVariables } from "../testing/documents.ts";
 
 const ROOT = new URL("..", import.meta.url).pathname;
-const LEAST = { LIVEKIT_URL: "wss://sfu.example.com", LIVEKIT_KEY: "key", LIVEKIT_SECRET: "s".repeat(32) };
 
 const shell = codeBlocks("sh");
-const variableBlocks = shell.map(assignments).filter((block) => block !== null);
+const dockerRun = shell.find((block) => block.includes("docker run")) ?? "";
 
 Deno.test("the two commands of the README are tasks of this project", async () => {
   const manifest = JSON.parse(await Deno.readTextFile(`${ROOT}deno.json`));
@@ -27,22 +26,51 @@ Deno.test("`deno task demo` plays its exchanges and all come out right", async (
   assert.equal(code, 0, new TextDecoder().decode(stdout) + new TextDecoder().decode(stderr));
 });
 
-Deno.test("each block of variables in the README starts the service, alone or beside the least set", () => {
-  assert.equal(variableBlocks.length, 3);
-  for (const block of variableBlocks) {
-    const { warnings } = parseConfig({ ...("LIVEKIT_URL" in block ? {} : LEAST), ...block }, () => "");
-    const complaints = warnings.filter((warning) =>
-      !/INSECURE_SKIP|JWT_PORT|under 32|not set: users of every/.test(warning)
-    );
-    assert.deepEqual(complaints, []);
+Deno.test("the README's `docker run` starts a service that keeps its leave events, without a warning", () => {
+  const parsed = parseConfig(passedVariables(dockerRun), () => "");
+  assert.ok(parsed.ok);
+  assert.deepEqual(parsed.warnings, []);
+  assert.ok(dockerRun.includes(`:${parsed.config.stateDir}"`), "the state directory is a volume");
+});
+
+Deno.test("what the README has people run is shell", async () => {
+  for (const block of shell) {
+    const bash = new Deno.Command("bash", { args: ["-n", "-c", block] });
+    assert.equal((await bash.output()).code, 0, block);
   }
 });
 
-Deno.test("the set-up beside Element Call's backend listens on port 6080", () => {
-  const block = variableBlocks.find((variables) => "LIVEKIT_JWT_PORT" in variables);
-  const parsed = parseConfig(block ?? {}, () => "");
-  assert.ok(parsed.ok);
-  assert.deepEqual(parsed.config.bind, { transport: "tcp", hostname: "::", port: 6080 });
+Deno.test("image and downloads are named by the one variable that the README sets", () => {
+  assert.equal(shell.filter((block) => /^REPO=/m.test(block)).length, 1);
+  const places = shell.flatMap((block) => block.match(/(?:ghcr\.io|github\.com)\/\S*/g) ?? []);
+  assert.ok(places.length >= 3);
+  for (const place of places) assert.match(place, /^(?:ghcr\.io|github\.com)\/\$REPO/);
+});
+
+Deno.test("the files that the README downloads are those of a release", async () => {
+  const release = await Deno.readTextFile(`${ROOT}.github/workflows/release.yaml`);
+  const files = [...shell.join("").matchAll(/releases\/latest\/download\/([\w-]+)/g)].map(([, file]) => file);
+  assert.equal(files.length, 2);
+  for (const file of files) assert.ok(release.includes(`dist/${file}\n`), file);
+});
+
+const LEAST = { LIVEKIT_URL: "wss://sfu.example.com", LIVEKIT_KEY: "key", LIVEKIT_SECRET: "s".repeat(32) };
+const PAGES = ["docs/development.md", "docs/homeservers.md"];
+
+Deno.test("each block of variables in the documents starts the service, alone or beside the least set", () => {
+  const blocks = PAGES.flatMap((page) => codeBlocks("sh", page)).map(assignments).filter((block) => block !== null);
+  assert.equal(blocks.length, 3);
+  for (const block of blocks) {
+    const parsed = parseConfig({ ...("LIVEKIT_URL" in block ? {} : LEAST), ...block }, () => "");
+    assert.ok(parsed.ok);
+    const complaints = parsed.warnings.filter((warning) =>
+      !/INSECURE_SKIP|JWT_PORT|under 32|not set: users of every/.test(warning)
+    );
+    assert.deepEqual(complaints, []);
+    if ("LIVEKIT_JWT_PORT" in block) {
+      assert.deepEqual(parsed.config.bind, { transport: "tcp", hostname: "::", port: 6080 });
+    }
+  }
 });
 
 Deno.test("the secret in LiveKit's example is long enough, and is the one that the service is given", () => {
@@ -50,10 +78,10 @@ Deno.test("the secret in LiveKit's example is long enough, and is the one that t
   assert.match(livekit, /^room:\n {2}auto_create: false$/m);
   const parsed = parseKeyFile(livekit.slice(livekit.indexOf("keys:\n") + "keys:\n".length));
   const keys = parsed.ok ? parsed.keys : null;
-  const given = variableBlocks.find((variables) => "LIVEKIT_SECRET" in variables);
-  assert.equal(keys?.[0].name, given?.LIVEKIT_KEY);
-  assert.equal(keys?.[0].secret.reveal(), given?.LIVEKIT_SECRET);
-  assert.ok((given?.LIVEKIT_SECRET?.length ?? 0) >= 32);
+  const given = passedVariables(dockerRun);
+  assert.equal(keys?.[0].name, given.LIVEKIT_KEY);
+  assert.equal(keys?.[0].secret.reveal(), given.LIVEKIT_SECRET);
+  assert.ok((given.LIVEKIT_SECRET?.length ?? 0) >= 32);
 });
 
 Deno.test("the well-known example is JSON with one LiveKit focus", () => {

@@ -1,15 +1,20 @@
-// What the examples for nginx and Caddy make of a request, seen from the services behind them.
+// What the examples for nginx, Caddy and Traefik make of a request, seen from the services behind them.
 
 import assert from "node:assert/strict";
-import { startProxy } from "./proxy.ts";
+import { CertificateAuthority } from "../../testing/certificates.ts";
+import { startCaddy } from "../../testing/proxies/caddy.ts";
+import { startNginx } from "../../testing/proxies/nginx.ts";
+import { startTraefik } from "../../testing/proxies/traefik.ts";
 
 const EXAMPLES = [
-  { example: "nginx/prefix_stripped.conf", servicePath: "/sfu/get" },
-  { example: "nginx/prefix_kept.conf", servicePath: "/livekit/jwt/sfu/get" },
-  { example: "caddy/prefix_stripped.caddyfile", servicePath: "/sfu/get" },
-  { example: "caddy/prefix_kept.caddyfile", servicePath: "/livekit/jwt/sfu/get" },
-  { example: "compose/Caddyfile", servicePath: "/sfu/get" },
+  { start: startNginx, example: "nginx/prefix_stripped.conf", servicePath: "/sfu/get" },
+  { start: startNginx, example: "nginx/prefix_kept.conf", servicePath: "/livekit/jwt/sfu/get" },
+  { start: startCaddy, example: "caddy/prefix_stripped.caddyfile", servicePath: "/sfu/get" },
+  { start: startCaddy, example: "caddy/prefix_kept.caddyfile", servicePath: "/livekit/jwt/sfu/get" },
+  { start: startCaddy, example: "compose/Caddyfile", servicePath: "/sfu/get" },
+  { start: startTraefik, example: "traefik/dynamic.yaml", servicePath: "/livekit/jwt/sfu/get" },
 ] as const;
+type Example = Pick<typeof EXAMPLES[number], "start" | "example">;
 
 // Two of these headers in an answer read as "a, a".
 const ORIGIN = "https://only.once";
@@ -23,9 +28,9 @@ interface Seen {
   readonly headers: Readonly<Record<string, string>>;
 }
 
-for (const { example, servicePath } of EXAMPLES) {
+for (const { start, example, servicePath } of EXAMPLES) {
   Deno.test(`${example} hands a token request to the service, unchanged but for the path`, async () => {
-    await using site = await startSite(example);
+    await using site = await startSite({ start, example });
     const body = `{"room":"!r:example.com"}${" ".repeat(100_000)}`;
     const { seen, response } = await site.ask("POST", "/livekit/jwt/sfu/get", body);
     assert.equal(response.status, 200);
@@ -36,26 +41,26 @@ for (const { example, servicePath } of EXAMPLES) {
   });
 
   Deno.test(`${example} passes on preflight requests and adds no CORS header of its own`, async () => {
-    await using site = await startSite(example);
+    await using site = await startSite({ start, example });
     const { seen, response } = await site.ask("OPTIONS", "/livekit/jwt/sfu/get");
     assert.deepEqual([seen.behind, seen.method], ["service", "OPTIONS"]);
     assert.equal(response.headers.get("access-control-allow-origin"), ORIGIN);
   });
 
   Deno.test(`${example} hands API calls to the SFU without the prefix`, async () => {
-    await using site = await startSite(example);
+    await using site = await startSite({ start, example });
     const { seen } = await site.ask("POST", "/livekit/sfu/twirp/livekit.RoomService/CreateRoom", "{}");
     assert.deepEqual([seen.behind, seen.path], ["sfu", "/twirp/livekit.RoomService/CreateRoom"]);
   });
 
   Deno.test(`${example} lets a WebSocket through to the SFU`, async () => {
-    await using site = await startSite(example);
+    await using site = await startSite({ start, example });
     assert.equal(await site.firstMessage("/livekit/sfu/rtc/v1?access_token=x"), "/rtc/v1?access_token=x");
   });
 }
 
 Deno.test("compose/Caddyfile tells other servers and clients where everything is", async () => {
-  await using site = await startSite("compose/Caddyfile");
+  await using site = await startSite({ start: startCaddy, example: "compose/Caddyfile" });
   const server = await site.fetch("https://127.0.0.1", "/.well-known/matrix/server");
   assert.deepEqual(await server.json(), { "m.server": "example.com:443" });
   const client = await site.fetch("https://127.0.0.1", "/.well-known/matrix/client");
@@ -77,13 +82,21 @@ interface Site extends AsyncDisposable {
   firstMessage(path: string): Promise<unknown>;
 }
 
-async function startSite(example: string): Promise<Site> {
+async function startSite({ start, example }: Example): Promise<Site> {
   await using started = new AsyncDisposableStack();
   const service = started.use(startBackend("service"));
   const sfu = started.use(startBackend("sfu"));
-  const upstreams = { servicePort: service.addr.port, sfuPort: sfu.addr.port };
-  const proxy = started.use(await startProxy(example, upstreams));
-  const client = started.use(Deno.createHttpClient({ caCerts: [proxy.certificateAuthority] }));
+  const authority = await CertificateAuthority.create();
+  const proxy = started.use(
+    await start({
+      example,
+      serviceAddress: `127.0.0.1:${service.addr.port}`,
+      sfuAddress: `127.0.0.1:${sfu.addr.port}`,
+      certificate: await authority.issue({ dnsNames: ["localhost"], addresses: ["127.0.0.1"] }),
+      caCertificate: authority.certificate,
+    }),
+  );
+  const client = started.use(Deno.createHttpClient({ caCerts: [authority.certificate] }));
   const parts = started.move();
   const fetchFrom = (origin: string, path: string, init: RequestInit = {}) =>
     fetch(`${origin}:${proxy.port}${path}`, { ...init, client });

@@ -1,7 +1,7 @@
 // The proxy examples that the README prints are what nginx and Caddy understand.
 
 import assert from "node:assert/strict";
-import { codeBlocks } from "../../testing/readme.ts";
+import { codeBlocks } from "../../testing/documents.ts";
 
 async function assertAccepted(program: string, args: readonly string[]): Promise<void> {
   const { code, stdout, stderr } = await new Deno.Command(program, { args: [...args] }).output();

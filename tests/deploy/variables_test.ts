@@ -7,6 +7,8 @@ import { repositoryRoot } from "../../tasks/compile.ts";
 const FILES = [
   "Dockerfile",
   "deploy/compose/compose.yaml",
+  "deploy/kubernetes/deployment.yaml",
+  "deploy/kubernetes/settings.env",
   "deploy/systemd/lk-jwt-service.service",
 ];
 
@@ -16,7 +18,7 @@ const FOREIGN = new Set(["LIVEKIT_KEYS"]);
 for (const file of FILES) {
   Deno.test(`${file} sets only variables that the service knows`, async () => {
     const text = await Deno.readTextFile(repositoryRoot + file);
-    const names = [...text.matchAll(/\b(LIVEKIT_[A-Z_]+|LK_JWT_(?!SERVICE_IMAGE)[A-Z_]+)(?=[:=])/g)]
+    const names = [...text.matchAll(/\b(LIVEKIT_[A-Z_]+|LK_JWT_(?!SERVICE_IMAGE)[A-Z_]+)(?=[:=,])/g)]
       .flatMap(([, name = ""]) => FOREIGN.has(name) ? [] : [name]);
     assert.deepEqual(findUnknownVariables(Object.fromEntries(names.map((name) => [name, "set"]))), []);
     if (file !== "Dockerfile") assert.ok(names.length > 0, "no variable found: is the pattern of this test right?");

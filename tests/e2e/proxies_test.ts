@@ -7,11 +7,11 @@ import { createHash } from "node:crypto";
 import * as v from "valibot";
 import { CertificateAuthority, type ServerCertificate } from "../../testing/certificates.ts";
 import { assertChromium, type ClientPage, startBrowser, type TestBrowser } from "./stack/browser.ts";
-import { assertCaddy, startCaddy } from "./stack/caddy.ts";
+import { assertCaddy, startCaddy } from "../../testing/proxies/caddy.ts";
 import { type Deployment, startDeployment } from "./stack/deployment.ts";
 import type { MatrixUser, OpenIdToken } from "./stack/matrix.ts";
-import { assertNginx, startNginx } from "./stack/nginx.ts";
-import { PROXY_HOST, type ProxyOptions, type ReverseProxy } from "./stack/proxy.ts";
+import { assertNginx, startNginx } from "../../testing/proxies/nginx.ts";
+import { PROXY_HOST, type ProxyOptions, type ReverseProxy } from "../../testing/proxies/proxy.ts";
 import { freeBind, type ServiceProcess, startService } from "./stack/service.ts";
 
 const SLOT = "m.call#ROOM";
@@ -22,10 +22,10 @@ const ERROR = v.strictObject({ errcode: v.string(), error: v.string() });
 
 // Both ways to treat the prefix with both proxies, and with delegation on and off behind each proxy.
 const SITES = [
-  { proxy: "nginx", start: startNginx, example: "prefix_stripped", delegation: "on" },
-  { proxy: "nginx", start: startNginx, example: "prefix_kept", delegation: "off" },
-  { proxy: "Caddy", start: startCaddy, example: "prefix_stripped", delegation: "off" },
-  { proxy: "Caddy", start: startCaddy, example: "prefix_kept", delegation: "on" },
+  { proxy: "nginx", start: startNginx, example: "nginx/prefix_stripped.conf", delegation: "on" },
+  { proxy: "nginx", start: startNginx, example: "nginx/prefix_kept.conf", delegation: "off" },
+  { proxy: "Caddy", start: startCaddy, example: "caddy/prefix_stripped.caddyfile", delegation: "off" },
+  { proxy: "Caddy", start: startCaddy, example: "caddy/prefix_kept.caddyfile", delegation: "on" },
 ] as const;
 type SiteKind = typeof SITES[number];
 

@@ -2,7 +2,7 @@
 // it says about rooms and participants is what the tests believe.
 
 import { type ParticipantInfo, RoomServiceClient, TwirpError } from "livekit-server-sdk";
-import { ensureInstalled, type Tool } from "./installation.ts";
+import { ensureInstalled, type Tool } from "../../../testing/installation.ts";
 import { freePort } from "../../../testing/free_port.ts";
 import { BackgroundProcess, runToEnd } from "../../../testing/child_process.ts";
 

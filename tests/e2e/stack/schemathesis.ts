@@ -2,33 +2,16 @@
 // it.
 
 import * as v from "valibot";
-import { ensureInstalled, type Tool } from "./installation.ts";
-import { MissingProgram, runToEnd } from "../../../testing/child_process.ts";
+import { runToEnd } from "../../../testing/child_process.ts";
+import { ensureInstalled } from "../../../testing/installation.ts";
+import { pythonOf, pythonTool } from "../../../testing/python_tool.ts";
 
-const VERSION = "4.32.5";
-const TO_INSTALL = "install Python 3.10 or newer with its venv module (Debian: python3-venv)";
-
-const SCHEMATHESIS: Tool = {
+const SCHEMATHESIS = pythonTool({
   name: "schemathesis",
-  version: VERSION,
-  cache: "lk-jwt-service-tools",
+  version: "4.32.5",
   effort: "pip install, less than 1 minute",
-  async install(folder) {
-    await runToEnd("python3", ["--version"], { toInstall: TO_INSTALL });
-    try {
-      await runToEnd("python3", ["-c", "import ensurepip, venv"]);
-    } catch {
-      throw new MissingProgram(`Cannot make a virtual environment: "python3" has no ensurepip; ${TO_INSTALL}`);
-    }
-    await runToEnd("python3", ["-m", "venv", folder]);
-    // As a module: the scripts of a venv name its folder, which is renamed afterwards.
-    await runToEnd(pythonOf(folder), ["-m", "pip", "install", "--no-input", `schemathesis==${VERSION}`]);
-  },
-  async describe(folder) {
-    const script = "import importlib.metadata, schemathesis.cli; print(importlib.metadata.version('schemathesis'))";
-    return `Schemathesis ${await runToEnd(pythonOf(folder), ["-c", script])}`;
-  },
-};
+  describe: "import importlib.metadata as m, schemathesis.cli; print('Schemathesis', m.version('schemathesis'))",
+});
 
 /** How a run is bounded. */
 export interface RunOptions {
@@ -116,8 +99,4 @@ function countAnswers(report: string): Map<string, number> {
     }
   }
   return counts;
-}
-
-function pythonOf(folder: string): string {
-  return `${folder}/bin/python`;
 }

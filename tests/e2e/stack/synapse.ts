@@ -4,7 +4,7 @@
 
 import { randomBytes } from "node:crypto";
 import type { CertificateAuthority } from "../../../testing/certificates.ts";
-import { ensureInstalled, type Tool } from "./installation.ts";
+import { ensureInstalled, type Tool } from "../../../testing/installation.ts";
 import { freePort, loopbackAddresses } from "../../../testing/free_port.ts";
 import { Homeserver } from "./matrix.ts";
 import { BackgroundProcess, MissingProgram, runToEnd } from "../../../testing/child_process.ts";

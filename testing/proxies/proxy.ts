@@ -1,9 +1,9 @@
 // The reverse proxies of deploy/ as real programs: an example configuration with nothing but its names, ports and
-// certificate paths replaced, on loopback. What nginx and Caddy have in common.
+// certificate paths replaced, on loopback. What nginx, Caddy and Traefik have in common.
 
-import type { ServerCertificate } from "../../../testing/certificates.ts";
-import { freePort, loopbackAddresses } from "../../../testing/free_port.ts";
-import { BackgroundProcess } from "../../../testing/child_process.ts";
+import type { ServerCertificate } from "../certificates.ts";
+import { freePort, loopbackAddresses } from "../free_port.ts";
+import { BackgroundProcess } from "../child_process.ts";
 
 /** Name in the certificate and in the URL; the examples' own is {@link EXAMPLE_HOST}. */
 export const PROXY_HOST = "localhost";
@@ -11,13 +11,13 @@ export const PROXY_HOST = "localhost";
 /** The name under which the examples serve. */
 export const EXAMPLE_HOST = "matrix-rtc.example.com";
 
-const DEPLOY = new URL("../../../deploy/", import.meta.url);
+const DEPLOY = new URL("../../deploy/", import.meta.url);
 const START_TIMEOUT_MS = 20_000;
 
 /** Which example, and what stands behind it. */
 export interface ProxyOptions {
-  /** The two ways in which a proxy may treat the prefix `/livekit/jwt`. */
-  readonly example: "prefix_stripped" | "prefix_kept";
+  /** File below `deploy/`. */
+  readonly example: string;
   /** Where lk-jwt-service listens or will listen, as `127.0.0.1:8080`. */
   readonly serviceAddress: string;
   /** Where the SFU listens, as `127.0.0.1:7880`. */
@@ -51,11 +51,13 @@ export interface ProxyProgram {
 export class ReverseProxy implements AsyncDisposable {
   /** `https://localhost:PORT`. */
   readonly url: string;
+  readonly port: number;
   readonly #process: BackgroundProcess;
   readonly #folder: string;
 
-  constructor(url: string, process: BackgroundProcess, folder: string) {
-    this.url = url;
+  constructor(port: number, process: BackgroundProcess, folder: string) {
+    this.port = port;
+    this.url = `https://${PROXY_HOST}:${port}`;
     this.#process = process;
     this.#folder = folder;
   }
@@ -91,12 +93,11 @@ export async function startProxy(
   };
   await Deno.writeTextFile(ground.certificateFile, certificate.certificate);
   await Deno.writeTextFile(ground.keyFile, certificate.privateKey);
-  const url = `https://${PROXY_HOST}:${ground.port}`;
   const process = new BackgroundProcess({ ...await configure(ground), logFile: `${folder}/proxy.log`, cwd: folder });
-  const proxy = new ReverseProxy(url, process, folder);
+  const proxy = new ReverseProxy(ground.port, process, folder);
   try {
     using client = Deno.createHttpClient({ caCerts: [caCertificate] });
-    await process.untilReady((signal) => answers(url, client, signal), START_TIMEOUT_MS);
+    await process.untilReady((signal) => answers(proxy.url, client, signal), START_TIMEOUT_MS);
     return proxy;
   } catch (error) {
     await proxy[Symbol.asyncDispose]();
@@ -105,17 +106,19 @@ export async function startProxy(
 }
 
 /**
- * Reads an example and replaces texts in it.
+ * Reads an example and replaces texts in it, comments left out.
  *
  * @param file Below `deploy/`.
  * @param replacements By the text that stands in the example.
- * @throws When the example does not hold one of them: it would then run with a name or a port of its own.
+ * @throws When the example does not hold one of them exactly once: a place that an operator would miss, a test would
+ * miss too.
  */
 export async function adaptExample(file: string, replacements: Readonly<Record<string, string>>): Promise<string> {
-  let text = await Deno.readTextFile(new URL(file, DEPLOY));
+  const lines = (await Deno.readTextFile(new URL(file, DEPLOY))).split("\n");
+  let text = lines.filter((line) => !line.trimStart().startsWith("#")).join("\n");
   for (const [from, to] of Object.entries(replacements)) {
-    if (!text.includes(from)) throw new Error(`Cannot adapt deploy/${file}: it does not hold "${from}"`);
-    text = text.replaceAll(from, to);
+    if (text.split(from).length !== 2) throw new Error(`Cannot adapt deploy/${file}: expected "${from}" in it once`);
+    text = text.replace(from, to);
   }
   return text;
 }

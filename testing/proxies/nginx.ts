@@ -1,7 +1,7 @@
 // A real nginx with one of the project's examples inside the smallest http block that can hold it.
 
 import { existsSync } from "node:fs";
-import { runToEnd } from "../../../testing/child_process.ts";
+import { runToEnd } from "../child_process.ts";
 import { adaptExample, EXAMPLE_HOST, PROXY_HOST, type ProxyOptions, type ReverseProxy, startProxy } from "./proxy.ts";
 
 // Debian keeps it where only root's PATH leads.
@@ -13,11 +13,11 @@ export async function assertNginx(): Promise<void> {
   await runToEnd(PROGRAM, ["-v"], { toInstall: "install nginx (Debian: nginx)" });
 }
 
-/** Starts nginx with `deploy/nginx/{example}.conf`. */
+/** Starts nginx with an example of `deploy/nginx/`. */
 export function startNginx(options: ProxyOptions): Promise<ReverseProxy> {
   return startProxy(options, async ({ folder, certificateFile, keyFile, port, addresses }) => {
     const hasIpv6 = addresses.includes("::1");
-    const site = await adaptExample(`nginx/${options.example}.conf`, {
+    const site = await adaptExample(options.example, {
       "127.0.0.1:8080": options.serviceAddress,
       "127.0.0.1:7880": options.sfuAddress,
       "listen 443 ssl;": `listen 127.0.0.1:${port} ssl;`,

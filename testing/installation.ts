@@ -1,7 +1,7 @@
 // Keeps what the rig installs between runs: one folder per tool and version, made whole or not at all. Two runs at once
 // wait for each other.
 
-import { MissingProgram } from "../../../testing/child_process.ts";
+import { MissingProgram } from "./child_process.ts";
 
 /** A tool of a pinned version. */
 export interface Tool {
