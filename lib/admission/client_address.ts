@@ -3,6 +3,7 @@
 
 import ipaddr from "ipaddr.js";
 import { isIP } from "node:net";
+import { parseHostAndPort, withoutZone } from "../net/endpoint.ts";
 import { contains, type Network } from "../net/ip_range.ts";
 
 /** An IP address; IPv4 inside IPv6 is unwrapped. */
@@ -48,13 +49,11 @@ function isTrusted(address: ClientAddress, trusted: readonly Network[]): boolean
 }
 
 function parseAddress(text: string): ClientAddress | null {
-  const zone = text.indexOf("%");
-  const bare = zone < 0 ? text : text.slice(0, zone);
+  const bare = withoutZone(text);
   return isIP(bare) > 0 ? ipaddr.process(bare) : null;
 }
 
 // Some proxies write the port as well: 192.0.2.1:1234, [2001:db8::1]:1234.
 function withoutPort(text: string): string {
-  const match = /^(?:\[([0-9A-Fa-f:.]+)\]|(\d+\.\d+\.\d+\.\d+))(?::\d+)?$/.exec(text);
-  return match?.[1] ?? match?.[2] ?? text;
+  return parseHostAndPort(text)?.host ?? text;
 }

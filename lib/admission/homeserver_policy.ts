@@ -2,6 +2,7 @@
 // matched widely, by every spelling of the host; what is allowed is matched exactly.
 
 import { parseServerName, type ServerName, serverNameParts } from "../matrix/server_name.ts";
+import { withBrackets } from "../net/endpoint.ts";
 
 /** One entry of a list: a server name, or `*.suffix` for every name below the suffix. */
 export interface HomeserverPattern {
@@ -91,6 +92,6 @@ function widely(name: string): string {
 
 function hostOf(name: ServerName): string {
   const { hostname, isIpLiteral } = serverNameParts(name);
-  if (isIpLiteral && hostname.includes(":")) return new URL(`http://[${hostname}]`).hostname;
+  if (isIpLiteral && hostname.includes(":")) return new URL(`http://${withBrackets(hostname)}`).hostname;
   return hostname.toLowerCase().replace(/\.+$/, "");
 }

@@ -1,9 +1,8 @@
 // The variables that say where to listen, read by the server and the health check alike.
 
 import { ANY_ADDRESS, type Bind } from "../http/bind.ts";
+import { parseHostAndPort } from "../net/endpoint.ts";
 import type { Environment } from "./environment.ts";
-
-const HOST_AND_PORT = /^(?:\[([0-9A-Fa-f:.]+(?:%[\w.-]+)?)\]|([^:[\]\s/]*)):(\d{1,5})$/;
 
 /**
  * Parses `:8080`, `host:8080`, `[::1]:8080` or `unix:/path`.
@@ -15,10 +14,8 @@ export function parseBind(text: string): Bind | null {
     const path = text.slice("unix:".length).replace(/^\/{2,}/, "/");
     return path === "" ? null : { transport: "unix", path };
   }
-  const match = HOST_AND_PORT.exec(text);
-  const port = Number(match?.[3]);
-  if (match === null || port > 65_535) return null;
-  return { transport: "tcp", hostname: match[1] ?? (match[2] || ANY_ADDRESS), port };
+  const { host = "", port = null } = parseHostAndPort(text) ?? {};
+  return port === null ? null : { transport: "tcp", hostname: host || ANY_ADDRESS, port };
 }
 
 /** Where to listen: by `LIVEKIT_JWT_BIND`, else by a port alone; null when there is a problem. */

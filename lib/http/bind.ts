@@ -1,5 +1,7 @@
 // Where to listen, and how that is written.
 
+import { formatHostAndPort } from "../net/endpoint.ts";
+
 /** A TCP address or a unix socket. */
 export type Bind =
   | { readonly transport: "tcp"; readonly hostname: string; readonly port: number }
@@ -12,5 +14,5 @@ export const ANY_ADDRESS = "::";
 export function formatBind(bind: Bind): string {
   if (bind.transport === "unix") return `unix:${bind.path}`;
   if (bind.hostname === ANY_ADDRESS) return `:${bind.port}`;
-  return bind.hostname.includes(":") ? `[${bind.hostname}]:${bind.port}` : `${bind.hostname}:${bind.port}`;
+  return formatHostAndPort(bind.hostname, bind.port);
 }

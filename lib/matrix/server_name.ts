@@ -1,6 +1,7 @@
 // Matrix server names and user IDs: one parser each, exact comparison everywhere.
 
 import { isIPv4, isIPv6 } from "node:net";
+import { parseHostAndPort } from "../net/endpoint.ts";
 
 /** A text that follows the server name grammar. Compared byte for byte, never lower-cased. */
 export type ServerName = string & { readonly __brand: "ServerName" };
@@ -17,8 +18,6 @@ export interface ServerNameParts {
 }
 
 const DNS_NAME = /^[0-9A-Za-z.-]{1,255}$/;
-const PORT = /^[0-9]{1,5}$/;
-const MAX_PORT = 65_535;
 const MAX_USER_ID_BYTES = 255;
 const CONTROL_CHARACTER = /\p{Cc}/u;
 
@@ -66,21 +65,11 @@ export function byteLength(text: string): number {
 }
 
 function splitServerName(text: string): ServerNameParts | null {
-  const bracket = text.startsWith("[") ? text.indexOf("]") : -1;
-  const colon = text.indexOf(":", bracket + 1);
-  const host = colon < 0 ? text : text.slice(0, colon);
-  const port = colon < 0 ? null : parsePort(text.slice(colon + 1));
-  if (port === undefined) return null;
-
-  if (bracket > 0) {
-    if (host.length !== bracket + 1) return null;
-    const literal = host.slice(1, -1);
-    return isIPv6(literal) && !literal.includes("%") ? { hostname: literal, port, isIpLiteral: true } : null;
+  const split = parseHostAndPort(text);
+  if (split === null) return null;
+  const { host: hostname, port } = split;
+  if (text.startsWith("[")) {
+    return isIPv6(hostname) && !hostname.includes("%") ? { hostname, port, isIpLiteral: true } : null;
   }
-  return DNS_NAME.test(host) ? { hostname: host, port, isIpLiteral: isIPv4(host) } : null;
-}
-
-function parsePort(text: string): number | undefined {
-  const port = PORT.test(text) ? Number(text) : MAX_PORT + 1;
-  return port <= MAX_PORT ? port : undefined;
+  return DNS_NAME.test(hostname) ? { hostname, port, isIpLiteral: isIPv4(hostname) } : null;
 }
