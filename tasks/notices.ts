@@ -3,20 +3,8 @@
 // to date.
 // Usage: deno run -A tasks/notices.ts [--check]
 
-import * as v from "valibot";
 import { repositoryRoot } from "./compile.ts";
-
-const Graph = v.object({
-  modules: v.array(v.object({ npmPackage: v.optional(v.string()) })),
-  npmPackages: v.record(
-    v.string(),
-    v.object({ name: v.string(), version: v.string(), dependencies: v.array(v.string()), localPath: v.string() }),
-  ),
-});
-const Lock = v.object({ npm: v.record(v.string(), v.unknown()) });
-const Manifest = v.object({ license: v.string() });
-
-type Package = v.InferOutput<typeof Graph>["npmPackages"][string];
+import { licenceOf, nameOf, type Package, packagesOfService } from "./packages.ts";
 
 const LICENCE_FILE = /^(licen[cs]e|copying|notice)(\.\w+)?$/i;
 // What follows it belongs to the file, not to the licence.
@@ -32,40 +20,6 @@ V8 engine (BSD-3-Clause) and the Rust crates that it is made of; their texts are
 
 Written by \`deno task notices\`.
 `;
-
-/** The packages of a graph that its own modules lead to, by name. */
-export function reachable({ modules, npmPackages }: v.InferOutput<typeof Graph>): Package[] {
-  const found = new Map<string, Package>();
-  const visit = (id: string) => {
-    const one = npmPackages[id];
-    if (one === undefined) throw new Error(`Cannot find the package "${id}" in the module graph`);
-    if (found.has(id)) return;
-    found.set(id, one);
-    one.dependencies.forEach(visit);
-  };
-  for (const { npmPackage } of modules) if (npmPackage !== undefined) visit(npmPackage);
-  return [...found.values()].sort((left, right) => nameOf(left) < nameOf(right) ? -1 : 1);
-}
-
-function nameOf({ name, version }: Package): string {
-  return `${name} ${version}`;
-}
-
-async function readGraph(): Promise<v.InferOutput<typeof Graph>> {
-  const { success, stdout, stderr } = await new Deno.Command(Deno.execPath(), {
-    args: ["info", "--json", "main.ts"],
-    cwd: repositoryRoot,
-    stdin: "null",
-  }).output();
-  if (!success) throw new Error(`Cannot read the module graph: ${new TextDecoder().decode(stderr)}`);
-  return v.parse(Graph, JSON.parse(new TextDecoder().decode(stdout)));
-}
-
-function assertLocked(packages: readonly Package[]): void {
-  const lock = v.parse(Lock, JSON.parse(Deno.readTextFileSync(`${repositoryRoot}deno.lock`)));
-  const missing = packages.filter(({ name, version }) => !(`${name}@${version}` in lock.npm)).map(nameOf);
-  if (missing.length > 0) throw new Error(`Cannot find in deno.lock: ${missing.join(", ")}`);
-}
 
 /** The texts of one package: its licence and notice files, or what the heads of its source files say. */
 function textsOf({ name, localPath }: Package): string {
@@ -103,12 +57,6 @@ function tidy(text: string): string {
   return text.replaceAll("\r", "").replace(/[ \t]+$/gm, "").trim();
 }
 
-function licenceOf({ name, localPath }: Package): string {
-  const manifest = v.safeParse(Manifest, JSON.parse(Deno.readTextFileSync(`${localPath}/package.json`)));
-  if (!manifest.success) throw new Error(`Cannot find the licence of the package "${name}" in its package.json`);
-  return manifest.output.license;
-}
-
 function section(one: Package): string {
   const licence = licenceOf(one);
   const text = textsOf(one);
@@ -119,8 +67,7 @@ function section(one: Package): string {
 }
 
 if (import.meta.main) {
-  const packages = reachable(await readGraph());
-  assertLocked(packages);
+  const packages = await packagesOfService();
   const notices = [HEAD, ...packages.map(section)].join(RULE);
   if (!Deno.args.includes("--check")) {
     Deno.writeTextFileSync(FILE, notices);

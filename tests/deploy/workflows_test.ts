@@ -41,10 +41,15 @@ Deno.test("two workflows pin the same action to the same commit", () => {
   }
 });
 
-Deno.test("a release has both executables and their checksums, and fails when one is missing", () => {
+Deno.test("a release has both executables, what they are made of, and the checksums of all, and fails when one is missing", () => {
   const files = /softprops\/action-gh-release[^]*?files: \|\n((?: {12}\S+\n)+)/.exec(release)?.[1]?.trim().split(/\s+/);
   const executables = Object.keys(targets).map((architecture) => `dist/lk-jwt-service_linux_${architecture}`);
-  assert.deepEqual(files, [...executables, "dist/SHA256SUMS"]);
+  const listed = [...executables, "dist/lk-jwt-service.spdx.json"];
+  assert.deepEqual(files, [...listed, "dist/SHA256SUMS"]);
+  assert.deepEqual(
+    /sha256sum (.*) >/.exec(manifest.tasks.checksums.command)?.[1]?.split(" ").map((name) => `dist/${name}`),
+    listed,
+  );
   assert.match(release, /fail_on_unmatched_files: true/);
 });
 
