@@ -1,5 +1,7 @@
 // One deadline per exchange: every look-up that could hang gets its signal.
 
+import type { Clock } from "./clock.ts";
+
 /** Why a signal of this file was aborted. */
 export class DeadlineError extends Error {
   override name = "DeadlineError";
@@ -32,15 +34,23 @@ interface Pending {
  */
 export class Deadlines {
   readonly #timeoutMs: number;
-  readonly #now: () => number;
+  readonly #clock: Pick<Clock, "monotonicNow" | "setTimer">;
   #pending: Pending[] = [];
   #first = 0;
-  #timer: ReturnType<typeof setTimeout> | undefined;
+  #cancelTimer: (() => void) | undefined;
 
-  /** @param monotonicNow A clock that never jumps, in ms. */
-  constructor(timeoutMs: number, monotonicNow: () => number = () => performance.now()) {
+  constructor(timeoutMs: number, clock: Pick<Clock, "monotonicNow" | "setTimer">) {
     this.#timeoutMs = timeoutMs;
-    this.#now = monotonicNow;
+    this.#clock = clock;
+  }
+
+  /**
+   * Runs `work` with a signal that is aborted at the deadline; work that does not heed it is not waited for.
+   *
+   * @throws DeadlineError past the deadline, unless the work ends with words of its own at the signal.
+   */
+  enforce<T>(work: (signal: AbortSignal) => Promise<T>): Promise<T> {
+    return this.run((signal) => within(work(signal), signal));
   }
 
   /**
@@ -48,9 +58,10 @@ export class Deadlines {
    * words that it came to nothing.
    */
   async run<T>(work: (signal: AbortSignal) => Promise<T>): Promise<T> {
-    const pending = { controller: new AbortController(), at: this.#now() + this.#timeoutMs, isOver: false };
+    const at = this.#clock.monotonicNow() + this.#timeoutMs;
+    const pending = { controller: new AbortController(), at, isOver: false };
     this.#pending.push(pending);
-    this.#timer ??= setTimeout(() => this.#pass(), this.#timeoutMs);
+    this.#cancelTimer ??= this.#clock.setTimer(() => this.#pass(), this.#timeoutMs);
     try {
       return await work(pending.controller.signal);
     } finally {
@@ -60,8 +71,8 @@ export class Deadlines {
   }
 
   #pass(): void {
-    this.#timer = undefined;
-    const now = this.#now();
+    this.#cancelTimer = undefined;
+    const now = this.#clock.monotonicNow();
     for (
       let next = this.#pending[this.#first];
       next !== undefined && next.at <= now;
@@ -72,7 +83,8 @@ export class Deadlines {
     }
     this.#tidy();
     const next = this.#pending[this.#first];
-    if (next !== undefined) this.#timer = setTimeout(() => this.#pass(), Math.max(next.at - now, 1));
+    if (next === undefined) return;
+    this.#cancelTimer ??= this.#clock.setTimer(() => this.#pass(), Math.max(next.at - now, 1));
   }
 
   /** Lets go of what is over at the head of the list, and of the timer when nothing is left. */
@@ -81,8 +93,8 @@ export class Deadlines {
     if (this.#first === this.#pending.length) {
       this.#pending = [];
       this.#first = 0;
-      clearTimeout(this.#timer);
-      this.#timer = undefined;
+      this.#cancelTimer?.();
+      this.#cancelTimer = undefined;
     } else if (this.#first > 1000 && this.#first > this.#pending.length / 2) {
       this.#pending = this.#pending.slice(this.#first);
       this.#first = 0;
