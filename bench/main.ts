@@ -1,102 +1,116 @@
-// `deno task bench`: what an exchange costs. Each row runs three times; CPU is that of the service alone, and is also
-// given as a multiple of our own /healthz in the same run, which travels between machines. Any wrong answer makes it
-// exit with 1. `--save` writes the result to bench/results/, beside the earlier ones; without it the result is only
-// compared with the latest saved one.
+// `deno task bench`: what an exchange costs. Each row runs five times against the service and against a bare handler in
+// turn (bare_handler.ts), so that the ratio of the two travels between machines and times of day; CPU is that of the
+// process alone. Any wrong answer makes it exit with 1. `--save` keeps the result in bench/results/; `--check` exits with
+// 1 when a ratio is more than a tenth above the one kept. `--quick` makes one short run of each row.
 //
 // Needs wrk and taskset (Debian: wrk, util-linux). `--binary PATH` measures an executable instead of the source.
 
 import { parseArgs } from "node:util";
-import { compare, type Report, save, type Spread, spreadOf } from "./report.ts";
-import { type Load, Rig } from "./rig.ts";
+import { kept, type Report, type Row, save, show, spreadOf, worse } from "./report.ts";
+import { type Load, Rig, type Subject } from "./rig.ts";
 
-const RUNS = 3;
-const SECONDS = 4;
-const WARM_UP_SECONDS = 8;
 const AT_ONCE = 64;
+const FAR_AWAY_MS = 50;
+const FAR_AT_ONCE = 250;
 const BODIES = 60_000;
 const SOAK_EXCHANGES = 50_000;
 
 const { values: options } = parseArgs({
   args: Deno.args,
-  options: { save: { type: "boolean", default: false }, binary: { type: "string" } },
+  options: {
+    save: { type: "boolean", default: false },
+    check: { type: "boolean", default: false },
+    quick: { type: "boolean", default: false },
+    binary: { type: "string" },
+  },
 });
+const runs = options.quick ? 1 : 5;
+const seconds = options.quick ? 2 : 3;
+const warmUpSeconds = options.quick ? 4 : 8;
 
 let serial = 0;
 let wrongAnswers = 0;
 
-interface Row {
-  readonly cpuUs: Spread;
-  readonly timesHealthz: Spread;
-  readonly perSecond: Spread;
-  readonly p50Us: Spread;
-  readonly p99Us: Spread;
-}
-
 await using rig = await Rig.start(options.binary ?? null);
-const idleRssMiB = rig.rssMiB();
+const { service, bare } = rig;
+const idleRssMiB = service.rssMiB();
 const { local, federated, hanging } = rig.fakes;
 
 // Warm-up: V8 takes some ten thousand requests until it has compiled what matters.
-for (const warm of [() => bodies(local, "room"), () => bodies(local, null, 1)]) {
-  await rig.load(warm(), AT_ONCE, WARM_UP_SECONDS);
+for (const subject of [service, bare]) {
+  for (const warm of [() => bodies(local, "room"), () => bodies(local, null, 1)]) {
+    await load(subject, warm(), AT_ONCE, warmUpSeconds);
+  }
 }
-const healthz = await measure(null);
-const rows: Record<string, Row> = { "/healthz": healthz };
-rows["full access, distinct rooms"] = await measure(() => bodies(local, "room"));
-rows["join storm, one room"] = await measure(() => bodies(local, null));
-rows["restricted"] = await measure(() => bodies(federated, null));
-rows["repeated token"] = await measure(() => bodies(local, null, 1));
-const oneAtATime = await rig.load(bodies(local, "room"), 1, SECONDS);
-note(oneAtATime);
+const rows: Record<string, Row> = {
+  "full access, distinct rooms": await measure(() => bodies(local, "room")),
+  "join storm, one room": await measure(() => bodies(local, null)),
+  "restricted": await measure(() => bodies(federated, null)),
+  "repeated token": await measure(() => bodies(local, null, 1)),
+  "/healthz": await measure(() => null),
+};
+const oneAtATime = await both((subject) => load(subject, bodies(local, "room"), 1, seconds));
 
-await rig.control(50);
-const far = await rig.load(bodies(local, null), 250, SECONDS);
-note(far);
-const besideHanging = await withHanging(500, () => rig.load(bodies(local, null), 250, SECONDS));
-note(besideHanging);
+await rig.control(FAR_AWAY_MS);
+const far = await both((subject) => load(subject, bodies(local, null), FAR_AT_ONCE, 2 * seconds));
+const besideHanging = await withHanging(500, () => load(service, bodies(local, null), FAR_AT_ONCE, 2 * seconds));
 await rig.control(0);
-
-const soak = await soakTest();
 
 const report: Report = {
   date: new Date().toISOString(),
   commit: await git("rev-parse", "--short", "HEAD"),
   command: `deno task bench ${Deno.args.join(" ")}`.trim(),
   subject: options.binary === undefined ? `source, Deno ${Deno.version.deno}` : "executable",
+  loadAverage: Deno.loadavg()[0] ?? 0,
   rows,
-  oneAtATimeP50Us: oneAtATime.p50Us,
-  fiftyMsAway: { p50Ms: far.p50Us / 1000, besideHangingP50Ms: besideHanging.p50Us / 1000 },
-  startMs: Math.round(rig.startMs),
+  oneAtATimeP50Ms: { service: oneAtATime.service.p50Us / 1000, bare: oneAtATime.bare.p50Us / 1000 },
+  fiftyMsAwayP50Ms: {
+    service: far.service.p50Us / 1000,
+    bare: far.bare.p50Us / 1000,
+    besideHanging: besideHanging.p50Us / 1000,
+  },
+  startMs: Math.round(service.startMs),
   idleRssMiB: Math.round(idleRssMiB),
-  soak,
+  soak: options.quick ? null : await soakTest(),
   wrongAnswers,
 };
-await compare(report);
+const before = await kept();
+show(report, before);
 if (options.save) await save(report);
 if (wrongAnswers > 0) {
   console.error(`${wrongAnswers} wrong answers`);
   Deno.exitCode = 1;
 }
-
-/** Three runs of a row, each with tokens never seen before. */
-async function measure(make: (() => string[]) | null): Promise<Row> {
-  const runs: (Load & { cpuUs: number })[] = [];
-  for (let run = 0; run < RUNS; run++) {
-    const before = rig.cpuUs();
-    const load = await rig.load(make?.() ?? null, AT_ONCE, SECONDS);
-    note(load);
-    runs.push({ ...load, cpuUs: (rig.cpuUs() - before) / load.requests });
+if (options.check) {
+  for (const line of before === null ? ["No result is kept to check against"] : worse(report, before)) {
+    console.error(line);
+    Deno.exitCode = 1;
   }
-  const yardstick = make === null ? undefined : healthz.cpuUs.median;
-  const spread = (read: (run: Load & { cpuUs: number }) => number) => spreadOf(runs.map(read));
-  const cpuUs = spread((run) => run.cpuUs);
+}
+
+/** Runs a row against both, in turn, each time with tokens never seen before. */
+async function measure(make: () => string[] | null): Promise<Row> {
+  const results: { service: Load & { cpuUs: number }; bare: Load & { cpuUs: number } }[] = [];
+  for (let run = 0; run < runs; run++) results.push(await both((subject) => load(subject, make(), AT_ONCE, seconds)));
+  const ofService = results.map((result) => result.service);
   return {
-    cpuUs,
-    timesHealthz: spread((run) => run.cpuUs / (yardstick ?? cpuUs.median)),
-    perSecond: spread((run) => run.requests / run.durationUs * 1e6),
-    p50Us: spread((run) => run.p50Us),
-    p99Us: spread((run) => run.p99Us),
+    cpuUs: spreadOf(ofService.map(({ cpuUs }) => cpuUs)),
+    bareCpuUs: spreadOf(results.map(({ bare }) => bare.cpuUs)),
+    timesBare: spreadOf(results.map(({ service, bare }) => service.cpuUs / bare.cpuUs)),
+    perSecond: spreadOf(ofService.map(({ requests, durationUs }) => requests / durationUs * 1e6)),
+    p50Us: spreadOf(ofService.map(({ p50Us }) => p50Us)),
+    p99Us: spreadOf(ofService.map(({ p99Us }) => p99Us)),
   };
+}
+
+async function both<T>(run: (subject: Subject) => Promise<T>): Promise<{ service: T; bare: T }> {
+  return { service: await run(service), bare: await run(bare) };
+}
+
+async function load(subject: Subject, sent: string[] | null, connections: number, forSeconds: number) {
+  const result = await rig.load(subject, sent, connections, forSeconds);
+  wrongAnswers += result.wrong + result.errors;
+  return result;
 }
 
 /** Memory and connections over 50,000 exchanges. */
@@ -105,28 +119,22 @@ async function soakTest() {
   const samples: number[] = [];
   let done = 0;
   while (done < SOAK_EXCHANGES) {
-    const load = await rig.load(bodies(local, "room"), AT_ONCE, 2);
-    note(load);
-    done += load.requests;
-    samples.push(rig.rssMiB());
+    done += (await load(service, bodies(local, "room"), AT_ONCE, 2)).requests;
+    samples.push(service.rssMiB());
   }
   const after = await rig.control(0);
   const opened = after.homeserverConnections + after.sfuConnections - before.homeserverConnections -
     before.sfuConnections;
-  return {
-    exchanges: done,
-    rssMiB: samples.map(Math.round),
-    connectionsPerExchange: opened / done,
-  };
+  return { exchanges: done, rssMiB: samples.map(Math.round), connectionsPerExchange: opened / done };
 }
 
 /** Runs a load while look-ups at another homeserver hang. */
-async function withHanging(count: number, load: () => Promise<Load>): Promise<Load> {
+async function withHanging(count: number, run: () => Promise<Load>): Promise<Load> {
   const abort = new AbortController();
   const hung = bodies(hanging, null, count).map((body) =>
-    fetch(`${rig.serviceUrl}/sfu/get`, { method: "POST", body, signal: abort.signal }).catch(() => null)
+    fetch(`${service.url}/sfu/get`, { method: "POST", body, signal: abort.signal }).catch(() => null)
   );
-  const result = await load();
+  const result = await run();
   abort.abort();
   await Promise.all(hung);
   return result;
@@ -141,10 +149,6 @@ function bodies(server: string, room: string | null, count = BODIES): string[] {
       device_id: "BENCHMARK",
     });
   });
-}
-
-function note(load: Load): void {
-  wrongAnswers += load.wrong + load.errors;
 }
 
 async function git(...args: string[]): Promise<string> {

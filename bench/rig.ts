@@ -46,32 +46,56 @@ const TICKS_PER_SECOND = 100;
 /** V8's limits as the released executable has them. */
 export const V8_FLAGS = `--v8-flags=${v8Flags.join(",")}`;
 
-/** Service and fakes, running. */
-export class Rig implements AsyncDisposable {
-  readonly fakes: Fakes;
-  readonly serviceUrl: string;
-  readonly startMs: number;
-  readonly #service: Deno.ChildProcess;
-  readonly #fakesProcess: Deno.ChildProcess;
-  readonly #folder: string;
+/** A process that is measured from outside. */
+export class Subject implements AsyncDisposable {
+  /** From exec to the first 200 on /healthz. */
+  startMs = 0;
+  readonly url: string;
+  readonly #process: Deno.ChildProcess;
 
-  private constructor(
-    fakes: Fakes,
-    serviceUrl: string,
-    startMs: number,
-    service: Deno.ChildProcess,
-    fakesProcess: Deno.ChildProcess,
-    folder: string,
-  ) {
-    this.fakes = fakes;
-    this.serviceUrl = serviceUrl;
-    this.startMs = startMs;
-    this.#service = service;
-    this.#fakesProcess = fakesProcess;
-    this.#folder = folder;
+  constructor(port: number, command: string, args: readonly string[], variables: Record<string, string>) {
+    this.url = `http://127.0.0.1:${port}`;
+    this.#process = pinned(SERVICE_CORE, command, args, variables, "null");
   }
 
-  /** Starts both; the service as a binary when there is one, else from source. */
+  /** Waits for its first answer. */
+  async untilHealthy(): Promise<this> {
+    const startedAt = performance.now();
+    await untilHealthy(this.url);
+    this.startMs = performance.now() - startedAt;
+    return this;
+  }
+
+  /** CPU time so far, in microseconds. */
+  cpuUs(): number {
+    const stat = Deno.readTextFileSync(`/proc/${this.#process.pid}/stat`);
+    const fields = stat.slice(stat.lastIndexOf(")") + 2).split(" ");
+    return (Number(fields[11]) + Number(fields[12])) * 1_000_000 / TICKS_PER_SECOND;
+  }
+
+  /** Resident memory, in MiB. */
+  rssMiB(): number {
+    const status = Deno.readTextFileSync(`/proc/${this.#process.pid}/status`);
+    return Number(/VmRSS:\s+(\d+)/.exec(status)?.[1]) / 1024;
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    this.#process.kill("SIGTERM");
+    await this.#process.status;
+  }
+}
+
+/** The service, the bare handler that it is measured by, and the fakes that both ask. */
+export class Rig implements AsyncDisposable {
+  private constructor(
+    readonly fakes: Fakes,
+    readonly service: Subject,
+    readonly bare: Subject,
+    private readonly fakesProcess: Deno.ChildProcess,
+    private readonly folder: string,
+  ) {}
+
+  /** Starts all; the service as a binary when there is one, else from source. */
   static async start(binary: string | null): Promise<Rig> {
     const folder = await Deno.makeTempDir({ prefix: "lk-jwt-bench-" });
     const fakesProcess = pinned(LOAD_CORE, Deno.execPath(), ["run", "-A", `${ROOT}bench/fakes.ts`], {}, "piped");
@@ -90,24 +114,12 @@ export class Rig implements AsyncDisposable {
     const [command, args] = binary === null
       ? [Deno.execPath(), ["run", "-P=service", "--no-prompt", V8_FLAGS, `${ROOT}main.ts`]]
       : [binary, []];
-    const startedAt = performance.now();
-    const service = pinned(SERVICE_CORE, command, args, variables, "null");
-    const serviceUrl = `http://127.0.0.1:${port}`;
-    await untilHealthy(serviceUrl);
-    return new Rig(fakes, serviceUrl, performance.now() - startedAt, service, fakesProcess, folder);
-  }
-
-  /** CPU time of the service so far, in microseconds. */
-  cpuUs(): number {
-    const stat = Deno.readTextFileSync(`/proc/${this.#service.pid}/stat`);
-    const fields = stat.slice(stat.lastIndexOf(")") + 2).split(" ");
-    return (Number(fields[11]) + Number(fields[12])) * 1_000_000 / TICKS_PER_SECOND;
-  }
-
-  /** Resident memory of the service, in MiB. */
-  rssMiB(): number {
-    const status = Deno.readTextFileSync(`/proc/${this.#service.pid}/status`);
-    return Number(/VmRSS:\s+(\d+)/.exec(status)?.[1]) / 1024;
+    const service = await new Subject(port, command, args, variables).untilHealthy();
+    const barePort = freePort();
+    const bareArgs = ["run", "-A", `${ROOT}bench/bare_handler.ts`];
+    const bare = await new Subject(barePort, Deno.execPath(), bareArgs, { ...variables, BARE_PORT: `${barePort}` })
+      .untilHealthy();
+    return new Rig(fakes, service, bare, fakesProcess, folder);
   }
 
   /** Sets the delay of homeservers and SFU, and reads what was counted. */
@@ -116,26 +128,36 @@ export class Rig implements AsyncDisposable {
     return v.parse(Counters, await response.json());
   }
 
-  /** Runs wrk for a while. Without bodies it asks for /healthz. */
-  async load(bodies: readonly string[] | null, connections: number, seconds: number): Promise<Load> {
-    const file = `${this.#folder}/bodies`;
+  /** Runs wrk against a subject for a while. Without bodies it asks for /healthz. */
+  async load(
+    subject: Subject,
+    bodies: readonly string[] | null,
+    connections: number,
+    seconds: number,
+  ): Promise<Load & { cpuUs: number }> {
+    const file = `${this.folder}/bodies`;
     if (bodies !== null) await Deno.writeTextFile(file, bodies.join("\n"));
     const script = `${ROOT}bench/load.lua`;
-    const options = ["-t1", `-c${connections}`, `-d${seconds}s`, "--timeout", "15s", "-s", script, this.serviceUrl];
+    const options = ["-t1", `-c${connections}`, `-d${seconds}s`, "--timeout", "15s", "-s", script, subject.url];
+    const cpuBefore = subject.cpuUs();
     const output = await new Deno.Command("taskset", {
       args: ["-c", LOAD_CORE, "wrk", ...options],
       env: { BENCH_BODIES: bodies === null ? "" : file },
     }).output();
     const line = /^BENCH (.*)$/m.exec(new TextDecoder().decode(output.stdout))?.[1];
     if (line === undefined) throw new Error(`Cannot read what wrk counted: ${new TextDecoder().decode(output.stderr)}`);
-    return v.parse(Load, JSON.parse(line));
+    const load = v.parse(Load, JSON.parse(line));
+    return { ...load, cpuUs: (subject.cpuUs() - cpuBefore) / load.requests };
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
-    this.#service.kill("SIGTERM");
-    this.#fakesProcess.kill("SIGKILL");
-    await Promise.all([this.#service.status, this.#fakesProcess.status]);
-    await Deno.remove(this.#folder, { recursive: true });
+    this.fakesProcess.kill("SIGKILL");
+    await Promise.all([
+      this.service[Symbol.asyncDispose](),
+      this.bare[Symbol.asyncDispose](),
+      this.fakesProcess.status,
+    ]);
+    await Deno.remove(this.folder, { recursive: true });
   }
 }
 
