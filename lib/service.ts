@@ -1,6 +1,6 @@
 // Builds one service out of its parts, listens, and drains. The only place where production parts are chosen.
 
-import { ConcurrencyLimit, DEFAULT_LIMITS } from "./admission/concurrency.ts";
+import { Capacity, type CapacityLimits, DEFAULT_LIMITS } from "./admission/concurrency.ts";
 import type { Config } from "./config/config.ts";
 import { createApp } from "./http/app.ts";
 import type { RateLimit } from "./admission/rate_limit.ts";
@@ -15,7 +15,7 @@ import { WebhookReceiver } from "./livekit/webhook_receiver.ts";
 import { ClientDiscovery } from "./matrix/client_discovery.ts";
 import { DelayedEvents } from "./matrix/delayed_events.ts";
 import { FederationClient } from "./matrix/federation_client.ts";
-import { HomeserverPolicy } from "./admission/homeserver_policy.ts";
+import { HomeserverLists } from "./admission/homeserver_policy.ts";
 import { OpenIdVerifier } from "./matrix/openid.ts";
 import { ServerDiscovery } from "./matrix/server_discovery.ts";
 import { Listener } from "./http/listener.ts";
@@ -50,24 +50,29 @@ export function productionDeps(log: Log): ServiceDeps {
  * @throws When the address cannot be listened on.
  */
 export async function startService(config: Config, deps: ServiceDeps): Promise<Service> {
-  const homeservers = new HomeserverPolicy({
-    ...config.homeservers,
+  const guard = new AddressGuard({
     fullAccess: config.fullAccess,
-    overridden: config.federationUrlOverrides,
+    overridden: new Set(config.federationUrlOverrides.keys()),
+    allowNetworks: config.federationAllowNetworks,
     tlsSkipped: config.skipTlsVerification,
   });
-  const isNamed = (server: string) => homeservers.isNamed(server);
-  const ruleFor = (server: string) => homeservers.ruleFor(server);
-  const guard = new AddressGuard(config.federationAllowNetworks);
   const outbound = new OutboundClient({
     guard,
     verifyTls: !config.skipTlsVerification,
+    clock: deps.clock,
     proxies: config.proxies,
     ...(deps.resolveHost === undefined ? {} : { resolveHost: deps.resolveHost }),
     ...(deps.connectors === undefined ? {} : { connectors: deps.connectors }),
   });
+  const ruleFor = (serverName: string) => guard.ruleFor(serverName);
   const discovery = new ServerDiscovery({ ...deps, outbound, ruleFor, overrides: config.federationUrlOverrides });
-  const federation = new FederationClient({ ...deps, outbound, discovery, ruleFor });
+  const federation = new FederationClient({
+    ...deps,
+    outbound,
+    discovery,
+    ruleFor,
+    isKnown: (server) => capacity.isKnown(server),
+  });
   const signer = new AccessTokenSigner(config.apiKeys[0]);
   const roomService = new RoomService({ apiUrl: config.sfuApiUrl, outbound, signer, clock: deps.clock });
   const rooms = new Rooms({ ...deps, roomService });
@@ -95,21 +100,16 @@ export async function startService(config: Config, deps: ServiceDeps): Promise<S
   });
   await manager?.start();
 
-  // Where the operator names no server, there is none to keep permits for.
-  const limits = homeservers.namesAny ? DEFAULT_LIMITS : { ...DEFAULT_LIMITS, unnamed: DEFAULT_LIMITS.total };
-  const concurrency = new ConcurrencyLimit({ limits, isNamed, clock: deps.clock });
+  const homeservers = new HomeserverLists({ ...config.homeservers, fullAccess: config.fullAccess });
+  const isListed = (server: string) => homeservers.names(server) || config.federationUrlOverrides.has(server);
+  const capacity = new Capacity({ ...deps, limits: limitsFor(config), isListed });
   const rateLimit = await openRateLimit(config, deps);
 
   let isDraining = false;
   const app = createApp({
     exchange: {
       policy: config,
-      homeservers,
-      openId: new OpenIdVerifier({
-        federation,
-        clock: deps.clock,
-        onVerified: (server) => concurrency.prove(server),
-      }),
+      openId: new OpenIdVerifier({ ...deps, federation, onVerified: (server) => capacity.prove(server) }),
       rooms,
       delegations: new Delegations({
         ...deps,
@@ -117,16 +117,16 @@ export async function startService(config: Config, deps: ServiceDeps): Promise<S
         discovery: clientDiscovery,
         delayedEvents,
         allowsRestricted: config.delegateRestricted,
-        isListed: isNamed,
+        isListed,
       }),
       signer,
-      clock: deps.clock,
+      now: deps.now,
+      log: deps.log,
     },
-    concurrency,
+    capacity,
     homeservers,
     rateLimit,
     trustedProxies: config.trustedProxies,
-    clock: deps.clock,
     log: deps.log,
     takesDelegations: manager !== null,
     judgeWebhook: (authorization) => receiver.judge(authorization),
@@ -153,14 +153,20 @@ export async function startService(config: Config, deps: ServiceDeps): Promise<S
   };
 }
 
+/** Where the operator names no server, there is none to keep places for. */
+function limitsFor({ homeservers, fullAccess, federationUrlOverrides }: Config): CapacityLimits {
+  const namesServers = homeservers.allowed !== "*" || fullAccess !== "*" || federationUrlOverrides.size > 0;
+  return namesServers ? DEFAULT_LIMITS : { ...DEFAULT_LIMITS, unlisted: DEFAULT_LIMITS.total };
+}
+
 /** The library behind it is loaded where it is wanted. */
 async function openRateLimit(
   { rateLimit, redis: target }: Config,
-  { clock, log }: ServiceDeps,
+  { monotonicNow, log }: ServiceDeps,
 ): Promise<RateLimit | null> {
   if (rateLimit === null) return null;
   const { createRateLimit } = await import("./admission/rate_limit.ts");
-  if (target === null) return createRateLimit({ ...rateLimit, redis: null, clock, log });
+  if (target === null) return createRateLimit({ ...rateLimit, redis: null, monotonicNow, log });
   const { connectToRedis } = await import("./redis/client.ts");
-  return createRateLimit({ ...rateLimit, redis: connectToRedis(target), clock, log });
+  return createRateLimit({ ...rateLimit, redis: connectToRedis(target), monotonicNow, log });
 }

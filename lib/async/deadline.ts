@@ -1,7 +1,5 @@
 // One deadline per exchange: every look-up that could hang gets its signal.
 
-import type { Clock } from "./clock.ts";
-
 /** Why a signal of this file was aborted. */
 export class DeadlineError extends Error {
   override name = "DeadlineError";
@@ -34,22 +32,23 @@ interface Pending {
  */
 export class Deadlines {
   readonly #timeoutMs: number;
-  readonly #clock: Pick<Clock, "monotonicNow" | "setTimer">;
+  readonly #now: () => number;
   #pending: Pending[] = [];
   #first = 0;
-  #cancelTimer: (() => void) | undefined;
+  #timer: ReturnType<typeof setTimeout> | undefined;
 
-  constructor(timeoutMs: number, clock: Pick<Clock, "monotonicNow" | "setTimer">) {
+  /** @param monotonicNow A clock that never jumps, in ms. */
+  constructor(timeoutMs: number, monotonicNow: () => number = () => performance.now()) {
     this.#timeoutMs = timeoutMs;
-    this.#clock = clock;
+    this.#now = monotonicNow;
   }
 
   /**
    * Runs `work` with a signal that is aborted at the deadline; work that does not heed it is not waited for.
    *
-   * @throws DeadlineError past the deadline, unless the work ends with words of its own at the signal.
+   * @throws DeadlineError past the deadline.
    */
-  enforce<T>(work: (signal: AbortSignal) => Promise<T>): Promise<T> {
+  limit<T>(work: (signal: AbortSignal) => Promise<T>): Promise<T> {
     return this.run((signal) => within(work(signal), signal));
   }
 
@@ -58,10 +57,9 @@ export class Deadlines {
    * words that it came to nothing.
    */
   async run<T>(work: (signal: AbortSignal) => Promise<T>): Promise<T> {
-    const at = this.#clock.monotonicNow() + this.#timeoutMs;
-    const pending = { controller: new AbortController(), at, isOver: false };
+    const pending = { controller: new AbortController(), at: this.#now() + this.#timeoutMs, isOver: false };
     this.#pending.push(pending);
-    this.#cancelTimer ??= this.#clock.setTimer(() => this.#pass(), this.#timeoutMs);
+    this.#timer ??= setTimeout(() => this.#pass(), this.#timeoutMs);
     try {
       return await work(pending.controller.signal);
     } finally {
@@ -71,8 +69,8 @@ export class Deadlines {
   }
 
   #pass(): void {
-    this.#cancelTimer = undefined;
-    const now = this.#clock.monotonicNow();
+    this.#timer = undefined;
+    const now = this.#now();
     for (
       let next = this.#pending[this.#first];
       next !== undefined && next.at <= now;
@@ -83,8 +81,7 @@ export class Deadlines {
     }
     this.#tidy();
     const next = this.#pending[this.#first];
-    if (next === undefined) return;
-    this.#cancelTimer ??= this.#clock.setTimer(() => this.#pass(), Math.max(next.at - now, 1));
+    if (next !== undefined) this.#timer = setTimeout(() => this.#pass(), Math.max(next.at - now, 1));
   }
 
   /** Lets go of what is over at the head of the list, and of the timer when nothing is left. */
@@ -93,8 +90,8 @@ export class Deadlines {
     if (this.#first === this.#pending.length) {
       this.#pending = [];
       this.#first = 0;
-      this.#cancelTimer?.();
-      this.#cancelTimer = undefined;
+      clearTimeout(this.#timer);
+      this.#timer = undefined;
     } else if (this.#first > 1000 && this.#first > this.#pending.length / 2) {
       this.#pending = this.#pending.slice(this.#first);
       this.#first = 0;
@@ -112,7 +109,11 @@ export function within<T>(promise: Promise<T>, signal: AbortSignal): Promise<T> 
     const abort = () => reject(signal.reason);
     if (signal.aborted) abort();
     signal.addEventListener("abort", abort, { once: true });
-    promise.then(resolve, reject).finally(() => signal.removeEventListener("abort", abort));
+    const settle = <Outcome>(tell: (outcome: Outcome) => void) => (outcome: Outcome) => {
+      signal.removeEventListener("abort", abort);
+      tell(outcome);
+    };
+    promise.then(settle(resolve), settle(reject));
   });
 }
 

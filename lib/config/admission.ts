@@ -4,8 +4,7 @@ import type { Environment } from "./environment.ts";
 import { readFullAccess, warnIfItMatchesNobody } from "./homeserver_names.ts";
 import { parseNetworks, splitList } from "./values.ts";
 import type { VariableName } from "./variables.ts";
-import { type HomeserverPattern, HomeserverPolicy, parseHomeserverPattern } from "../admission/homeserver_policy.ts";
-import { parseServerName } from "../matrix/server_name.ts";
+import { HomeserverLists, type HomeserverPattern, parseHomeserverPattern } from "../admission/homeserver_policy.ts";
 import type { Network } from "../net/ip_range.ts";
 
 /** Requests per client address and window. */
@@ -84,20 +83,13 @@ function warnAboutContradictions(
   { allowed, blocked }: Admission["homeservers"],
   fullAccess: Admission["fullAccess"],
 ): void {
-  const byBlocked = new HomeserverPolicy({
-    allowed: "*",
-    blocked,
-    fullAccess,
-    overridden: new Set(),
-    tlsSkipped: false,
-  });
-  const isServed = (server: string) => byBlocked.serves(parseServerName(server));
+  const byBlocked = new HomeserverLists({ allowed: "*", blocked, fullAccess });
   for (const server of fullAccess === "*" ? [] : fullAccess) {
-    if (isServed(server)) continue;
+    if (byBlocked.allows(server)) continue;
     problems.warn(`${BLOCKED} covers "${server}", which LIVEKIT_FULL_ACCESS_HOMESERVERS lists: it is refused`);
   }
   for (const { text, name, isSuffix } of allowed === "*" ? [] : allowed) {
-    if (isServed(isSuffix ? `x.${name}` : name)) continue;
+    if (byBlocked.allows(isSuffix ? `x.${name}` : name)) continue;
     problems.warn(`${BLOCKED} covers "${text}", which ${ALLOWED} lists: it is refused`);
   }
 }

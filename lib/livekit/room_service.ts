@@ -11,7 +11,7 @@ import {
   RoomParticipantIdentity,
 } from "@livekit/protocol";
 import type { Clock } from "../async/clock.ts";
-import type { Outbound, OutboundResponse } from "../net/client.ts";
+import { MAX_CONNECTIONS_TO_KNOWN_HOST, type Outbound, type OutboundResponse } from "../net/client.ts";
 import { basePathOf, dialOf } from "../net/endpoint.ts";
 import { OutboundError } from "../net/outbound_error.ts";
 import type { AccessTokenSigner, VideoGrant } from "./access_token.ts";
@@ -163,6 +163,7 @@ export class RoomService {
         body,
         maxResponseBytes: method === "ListParticipants" ? MAX_LIST_BYTES : MAX_RESPONSE_BYTES,
         signal,
+        maxConnections: MAX_CONNECTIONS_TO_KNOWN_HOST,
       });
     } catch (error) {
       if (!(error instanceof OutboundError)) throw error;

@@ -1,17 +1,18 @@
 // Is the room there? With `room.auto_create: false` at the SFU nobody can join a room that was not created for them.
 
-import type { Clock } from "../async/clock.ts";
-import { DeadlineError, Deadlines } from "../async/deadline.ts";
-import { type Loaded, LoadingCache } from "../cache/loading_cache.ts";
+import { DeadlineError, Deadlines, within } from "../async/deadline.ts";
+import { FlightCache, type Loaded } from "../cache/loading_cache.ts";
 import { MatrixError } from "../matrix_error.ts";
+import type { Log } from "../log/log.ts";
 import type { RoomAlias } from "./identity.ts";
 import type { RoomService, RoomState } from "./room_service.ts";
 import { SfuError } from "./sfu_error.ts";
 
 /** What {@link Rooms} needs from outside. */
-export interface RoomsOptions {
+export interface RoomsDeps {
   readonly roomService: Pick<RoomService, "createRoom">;
-  readonly clock: Clock;
+  readonly monotonicNow: () => number;
+  readonly log: Log;
 }
 
 const CACHED_ROOMS = 10_000;
@@ -23,48 +24,45 @@ const EXISTS_TTL_MS = 10_000;
 
 /** Creates rooms, once per storm. */
 export class Rooms {
-  readonly #roomService: Pick<RoomService, "createRoom">;
-  readonly #existing: LoadingCache<true>;
-  readonly #deadlines: Deadlines;
+  readonly #deps: RoomsDeps;
+  readonly #existing: FlightCache<true>;
+  readonly #deadlines = new Deadlines(CREATE_TIMEOUT_MS);
 
-  constructor({ roomService, clock }: RoomsOptions) {
-    this.#roomService = roomService;
-    this.#existing = new LoadingCache({ capacity: CACHED_ROOMS, clock });
-    this.#deadlines = new Deadlines(CREATE_TIMEOUT_MS, clock);
+  constructor(deps: RoomsDeps) {
+    this.#deps = deps;
+    this.#existing = new FlightCache({ capacity: CACHED_ROOMS, monotonicNow: deps.monotonicNow });
   }
 
   /**
    * Makes sure that the room exists and stays long enough to be joined.
    *
-   * @returns Whether the SFU need not be asked for this request: it was a moment ago, or is for another one.
-   * @throws MatrixError 500 when the SFU does not create it.
+   * @throws MatrixError 500 when the SFU does not create it; the cause is logged.
    */
-  async ensure(alias: RoomAlias, signal: AbortSignal): Promise<boolean> {
-    let wasKnown = true;
-    const load = () => {
-      wasKnown = false;
-      return this.#create(alias);
-    };
+  async ensure(alias: RoomAlias, signal: AbortSignal): Promise<void> {
+    if (this.#existing.get(alias) !== undefined) return;
+    const flight = this.#existing.getOrLoad(alias, () => this.#create(alias));
     try {
-      await this.#existing.get(alias, load, signal);
-      return wasKnown;
+      await within(flight, signal);
     } catch (error) {
       throw signal.aborted ? unableToCreate(error) : error;
     }
   }
 
-  /** Forgets a room that has ended: the next request creates it anew. */
+  /** The SFU says that the room has ended: the next request creates it anew. */
   forget(alias: RoomAlias): void {
     this.#existing.delete(alias);
   }
 
   async #create(alias: RoomAlias): Promise<Loaded<true>> {
     try {
-      const room = await this.#deadlines.enforce((signal) => this.#roomService.createRoom(alias, signal));
+      const create = (signal: AbortSignal) => this.#deps.roomService.createRoom(alias, signal);
+      const room = await this.#deadlines.limit(create);
       return { value: true, ttlMs: isSafeToRemember(room) ? EXISTS_TTL_MS : 0 };
     } catch (error) {
       if (!(error instanceof SfuError || error instanceof DeadlineError)) throw error;
-      throw unableToCreate(error, error instanceof SfuError ? error.failure : "timeout");
+      const failure = error instanceof SfuError ? error.failure : "timeout";
+      this.#deps.log.error("Cannot create a room on the SFU", { room: alias, failure, cause: error.message });
+      throw unableToCreate(error);
     }
   }
 }
@@ -73,7 +71,6 @@ function isSafeToRemember(room: RoomState): boolean {
   return room.participants > 0 || Math.abs(room.ageMs) < EXISTS_TTL_MS;
 }
 
-function unableToCreate(cause: unknown, failure = "timeout"): MatrixError {
-  const details = { summary: "Cannot create a room on the SFU", fields: { failure } };
-  return new MatrixError(500, "M_UNKNOWN", "Unable to create room on SFU", { cause, details });
+function unableToCreate(cause: unknown): MatrixError {
+  return new MatrixError(500, "M_UNKNOWN", "Unable to create room on SFU", { cause });
 }

@@ -3,6 +3,7 @@
 // very address it is about to dial, and ends every request by its signal and its byte cap.
 
 import { isIP } from "node:net";
+import type { Clock } from "../async/clock.ts";
 import { Semaphore } from "../async/semaphore.ts";
 import type { AddressGuard } from "./address_guard.ts";
 import { Connection } from "./connection.ts";
@@ -46,6 +47,7 @@ export interface OutboundClientOptions {
   readonly guard: AddressGuard;
   /** Verify certificates and names. False in a lab only. */
   readonly verifyTls: boolean;
+  readonly clock: Pick<Clock, "monotonicNow" | "setTimer">;
   /** The proxy variables of the environment. */
   readonly proxies?: ProxyVariables;
   readonly resolveHost?: HostResolver;
@@ -55,14 +57,16 @@ export interface OutboundClientOptions {
 /** Connections to one host and port at a time; further requests wait within their deadline. */
 export const MAX_CONNECTIONS_PER_HOST = 64;
 
-/** The same, for hosts that the operator named or that have proved themselves. */
-export const MAX_CONNECTIONS_PER_TRUSTED_HOST = 256;
+/** The same for hosts that the operator named or that have proved themselves: a storm costs them one round trip. */
+export const MAX_CONNECTIONS_TO_KNOWN_HOST = 256;
 
 const MAX_IDLE_CONNECTIONS = 1000;
 
 // What may stand in a request line, and in a header's value: nothing that could end it.
 const TARGET = /^[\x21-\x7e]+$/;
 const FIELD_VALUE = /^[\x20-\x7e]*$/;
+
+const ASCII = new TextEncoder();
 
 /** Keep-alive client. */
 export class OutboundClient implements Outbound {
@@ -71,13 +75,14 @@ export class OutboundClient implements Outbound {
   readonly #proxies: Proxies;
   readonly #dialer: Dialer;
   readonly #permits = new Semaphore(MAX_CONNECTIONS_PER_HOST);
-  readonly #idle = new IdlePool(MAX_IDLE_CONNECTIONS);
+  readonly #idle: IdlePool<Connection>;
 
   constructor(options: OutboundClientOptions) {
     this.#guard = options.guard;
     this.#verifyTls = options.verifyTls;
     this.#proxies = new Proxies(options.proxies ?? {});
     this.#dialer = new Dialer(options);
+    this.#idle = new IdlePool(MAX_IDLE_CONNECTIONS, options.clock);
   }
 
   /** @throws OutboundError for everything that is no answer. */
@@ -132,6 +137,6 @@ function encode(request: OutboundRequest, proxy: Proxy | null): Uint8Array {
   }
   if (!isWritable) throw new OutboundError("protocol", `Cannot write a request to ${formatHostAndPort(host, port)}`);
   if (isHandedOver) head += proxyAuthorization(proxy);
-  if (body === undefined) return Buffer.from(`${head}\r\n`, "latin1");
-  return Buffer.concat([Buffer.from(`${head}content-length: ${body.length}\r\n\r\n`, "latin1"), body]);
+  if (body === undefined) return ASCII.encode(`${head}\r\n`);
+  return Buffer.concat([ASCII.encode(`${head}content-length: ${body.length}\r\n\r\n`), body]);
 }

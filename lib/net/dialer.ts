@@ -4,6 +4,7 @@
 import dns from "node:dns/promises";
 import net, { isIP, type LookupFunction, type Socket } from "node:net";
 import tls from "node:tls";
+import type { Clock } from "../async/clock.ts";
 import type { AddressGuard, DialRule } from "./address_guard.ts";
 import { type Dial, formatHostAndPort, tlsNameOf } from "./endpoint.ts";
 import { classify, noAnswerInTime, OutboundError } from "./outbound_error.ts";
@@ -43,6 +44,7 @@ export interface DialerOptions {
   readonly guard: AddressGuard;
   /** Verify certificates and names. False in a lab only. */
   readonly verifyTls: boolean;
+  readonly clock: Pick<Clock, "setTimer">;
   readonly resolveHost?: HostResolver;
   readonly connectors?: Connectors;
 }
@@ -69,7 +71,7 @@ export class Dialer {
     const end = Promise.withResolvers<never>();
     const step = <T>(work: Promise<T>): Promise<T> => Promise.race([work, end.promise]);
     const abort = () => end.reject(noAnswerInTime(where));
-    const timer = connectTimeoutMs === undefined ? undefined : setTimeout(
+    const cancelTimer = connectTimeoutMs === undefined ? () => {} : this.#options.clock.setTimer(
       () => end.reject(new OutboundError("connect", `No connection to ${where} within ${connectTimeoutMs} ms`)),
       connectTimeoutMs,
     );
@@ -84,7 +86,7 @@ export class Dialer {
       const target = { host: proxy?.host ?? host, port: proxy?.port ?? port, addresses };
       let socket = hold((this.#options.connectors ?? SYSTEM).tcp(target));
       await step(until(socket, "connect"));
-      clearTimeout(timer);
+      cancelTimer();
       if (proxy?.protocol === "https") {
         socket = hold(this.#startTls(socket, proxy.host, tlsNameOf(proxy.host)));
         await step(until(socket, "secureConnect"));
@@ -99,7 +101,7 @@ export class Dialer {
       for (const socket of sockets.reverse()) socket.destroy();
       throw classify(error, where);
     } finally {
-      clearTimeout(timer);
+      cancelTimer();
       signal.removeEventListener("abort", abort);
     }
   }

@@ -1,7 +1,7 @@
 // Connections that wait for their next request: the youngest is used first, each for so long, and only so many in all.
 // Requests name any number of hosts; each would leave a connection, and with it a file descriptor.
 
-import type { Connection } from "./connection.ts";
+import type { Clock } from "../async/clock.ts";
 
 /** How long a connection waits: longer than a client's pause between its two or three requests, shorter than the idle
  * time-out of common proxies. */
@@ -16,23 +16,34 @@ const SWEEP_MS = 1000;
 // A server says for how long it keeps a connection; the news of its end may be under way.
 const SERVER_MARGIN_MS = 1000;
 
-interface Idle {
+/** What waits here. */
+export interface Reusable {
+  /** False once it has ended, or is about to. */
+  readonly isOpen: boolean;
+  /** To be called when it ends. */
+  onClose: () => void;
+  close(): void;
+}
+
+interface Idle<Connection> {
   readonly connection: Connection;
   readonly pool: string;
   readonly until: number;
 }
 
 /** Idle connections by pool. */
-export class IdlePool {
+export class IdlePool<Connection extends Reusable> {
   readonly #limit: number;
-  readonly #pools = new Map<string, Idle[]>();
+  readonly #clock: Pick<Clock, "monotonicNow" | "setTimer">;
+  readonly #pools = new Map<string, Idle<Connection>[]>();
   /** The one that has been idle for longest first. */
-  readonly #all = new Set<Idle>();
-  #timer: ReturnType<typeof setInterval> | undefined;
+  readonly #all = new Set<Idle<Connection>>();
+  #cancelSweep: (() => void) | null = null;
 
   /** @param limit Connections of all pools together; past it the one that has been idle for longest is closed. */
-  constructor(limit: number) {
+  constructor(limit: number, clock: Pick<Clock, "monotonicNow" | "setTimer">) {
     this.#limit = limit;
+    this.#clock = clock;
   }
 
   /** Idle connections now: never above the limit. */
@@ -60,14 +71,14 @@ export class IdlePool {
     const serverMs = Number(/\btimeout=(\d{1,9})/.exec(keepAlive ?? "")?.[1] ?? Infinity) * 1000 - SERVER_MARGIN_MS;
     const waitMs = Math.min(stack.length < LASTING_PER_POOL ? IDLE_MS : EXTRA_IDLE_MS, serverMs);
     if (waitMs <= 0) return connection.close();
-    const idle = { connection, pool, until: performance.now() + waitMs };
+    const idle = { connection, pool, until: this.#clock.monotonicNow() + waitMs };
     connection.onClose = () => this.#remove(idle);
     stack.push(idle);
     this.#pools.set(pool, stack);
     this.#all.add(idle);
     const [oldest] = this.#all;
     if (this.#all.size > this.#limit && oldest !== undefined) this.#close(oldest);
-    this.#timer ??= setInterval(() => this.#sweep(), SWEEP_MS);
+    this.#cancelSweep ??= this.#clock.setTimer(() => this.#sweep(), SWEEP_MS);
   }
 
   /** Closes all. */
@@ -76,23 +87,25 @@ export class IdlePool {
   }
 
   #sweep(): void {
-    const now = performance.now();
+    this.#cancelSweep = null;
+    const now = this.#clock.monotonicNow();
     for (const idle of this.#all) if (idle.until <= now) this.#close(idle);
+    if (this.#all.size > 0) this.#cancelSweep = this.#clock.setTimer(() => this.#sweep(), SWEEP_MS);
   }
 
-  #close(idle: Idle): void {
+  #close(idle: Idle<Connection>): void {
     this.#remove(idle);
     idle.connection.close();
   }
 
-  #remove(idle: Idle): void {
+  #remove(idle: Idle<Connection>): void {
     if (!this.#all.delete(idle)) return;
     const stack = this.#pools.get(idle.pool) ?? [];
     const at = stack.lastIndexOf(idle);
     if (at >= 0) stack.splice(at, 1);
     if (stack.length === 0) this.#pools.delete(idle.pool);
     if (this.#all.size > 0) return;
-    clearInterval(this.#timer);
-    this.#timer = undefined;
+    this.#cancelSweep?.();
+    this.#cancelSweep = null;
   }
 }

@@ -19,10 +19,15 @@ const ALIAS = roomAlias("!room:example.com", "m.call#ROOM");
 
 // A room service on top of the real outbound client.
 function connect(apiUrl: string) {
-  const guard = new AddressGuard([]);
+  const guard = new AddressGuard({
+    fullAccess: new Set(),
+    overridden: new Set(),
+    allowNetworks: [],
+    tlsSkipped: false,
+  });
   const missing = Object.assign(new Error("getaddrinfo ENOTFOUND sfu.test"), { code: "ENOTFOUND" });
   const resolveHost = (name: string) => name === "sfu.test" ? Promise.reject(missing) : Promise.resolve(["127.0.0.1"]);
-  const outbound = new OutboundClient({ guard, verifyTls: true, resolveHost });
+  const outbound = new OutboundClient({ guard, verifyTls: true, clock: systemClock, resolveHost });
   const pauses: number[] = [];
   const service = new RoomService({
     apiUrl: new URL(apiUrl),

@@ -2,7 +2,7 @@
 
 import assert from "node:assert/strict";
 import type http from "node:http";
-import { MAX_CONNECTIONS_PER_HOST } from "../../lib/net/client.ts";
+import { MAX_CONNECTIONS_PER_HOST, MAX_CONNECTIONS_TO_KNOWN_HOST } from "../../lib/net/client.ts";
 import {
   failureOf,
   LoopbackServer,
@@ -112,4 +112,23 @@ Deno.test("slots come back after failures of every kind", async () => {
   });
   assert.deepEqual(new Set(await Promise.all(failures)), new Set(["reset"]));
   assert.equal(await failureOf(client, request(refusing.port, { secure: false })), "reset");
+});
+
+Deno.test("a known host gets up to 256 connections, shared with requests of strangers", async () => {
+  const { server, held } = await holdingServer();
+  await using _server = server;
+  using client = openClient();
+  const maxConnections = MAX_CONNECTIONS_TO_KNOWN_HOST;
+  const storm = Array.from({ length: 2 * maxConnections }, () => {
+    return failureOf(client, request(server.port, { secure: false, maxConnections }));
+  });
+  await until(() => held.length === maxConnections);
+  assert.equal(server.connections, maxConnections);
+  const strangers = Array.from({ length: 3 }, () => failureOf(client, request(server.port, { secure: false })));
+  for (let answered = 0; answered < 2 * maxConnections + strangers.length; answered++) {
+    await until(() => held.length > answered);
+    held[answered]?.end("{}");
+  }
+  assert.deepEqual(new Set(await Promise.all([...storm, ...strangers])), new Set(["status 200"]));
+  assert.equal(server.connections, maxConnections);
 });
