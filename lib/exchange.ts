@@ -1,7 +1,8 @@
 // The job: a Matrix OpenID token in, a LiveKit grant out, in the order in which the README explains it.
 
+import type { Access, HomeserverPolicy } from "./admission/homeserver_policy.ts";
+import type { Clock } from "./async/clock.ts";
 import type { Delegations, Refusal } from "./leave/delegations.ts";
-import { MatrixError, unauthorised } from "./matrix_error.ts";
 import type { AccessTokenSigner, VideoGrant } from "./livekit/access_token.ts";
 import {
   hashedIdentity,
@@ -12,9 +13,10 @@ import {
   roomAlias,
 } from "./livekit/identity.ts";
 import type { Rooms } from "./livekit/rooms.ts";
+import type { LogFields } from "./log/log.ts";
 import type { OpenIdToken, OpenIdVerifier } from "./matrix/openid.ts";
-import { byteLength, type UserId } from "./matrix/server_name.ts";
-import type { Log } from "./log/log.ts";
+import { byteLength, serverOf, type UserId } from "./matrix/server_name.ts";
+import { MatrixError, unauthorized } from "./matrix_error.ts";
 
 /** Who the participant will be: readable at `/sfu/get`, hashed and claimed at `/get_token`. */
 export type Member =
@@ -49,68 +51,71 @@ export interface Grant {
   readonly jwt: string;
 }
 
-/** Own homeservers' users may create rooms; everybody else may join what exists. */
-export type Access = "full" | "restricted";
-
 /** The operator's choices about grants. */
 export interface GrantPolicy {
   readonly livekitUrl: string;
-  /** `*`, or the servers with full access. */
-  readonly fullAccess: "*" | ReadonlySet<string>;
   readonly tokenTtlSeconds: number;
   readonly canUpdateOwnMetadata: boolean;
   readonly restrictedCanPublish: boolean;
 }
 
 /** What an exchange is made of. */
-export interface ExchangeDeps {
+export interface ExchangeParts {
   readonly policy: GrantPolicy;
+  readonly homeservers: Pick<HomeserverPolicy, "accessOf">;
   readonly openId: Pick<OpenIdVerifier, "verify">;
   readonly rooms: Pick<Rooms, "ensure">;
   readonly delegations: Pick<Delegations, "prepare">;
   readonly signer: AccessTokenSigner;
-  readonly now: () => number;
-  readonly log: Log;
+  readonly clock: Pick<Clock, "now">;
+}
+
+/** What one request has of its own. */
+export interface RequestContext {
+  /** The deadline: each step heeds it, and has its own words for having come to nothing. */
+  readonly signal: AbortSignal;
+  /** Adds to the request's log record. */
+  readonly note: (fields: LogFields) => void;
 }
 
 /**
- * Exchanges an OpenID token for a grant, and takes charge of a delayed leave event when there is one.
+ * Exchanges an OpenID token for a grant, and accepts a delayed leave event when there is one.
  *
- * @param signal The deadline: each step heeds it, and says in its own words that it came to nothing.
- * @throws MatrixError with what the client is told.
+ * @throws MatrixError with what the client gets.
  */
-export async function exchange(request: TokenRequest, deps: ExchangeDeps, signal: AbortSignal): Promise<Grant> {
-  const caller = await identify(request, deps, signal);
-  const { user, access, room, identity } = caller;
+export async function exchange(request: TokenRequest, parts: ExchangeParts, context: RequestContext): Promise<Grant> {
+  const caller = await identify(request, parts, context);
+  const { access, room, identity } = caller;
 
-  const takeCharge = await prepareLeave(request, caller, "at a token route", deps, signal);
-  if (access === "full") await deps.rooms.ensure(room, signal); // is the room there?
-  await takeCharge();
+  const acceptLeave = await prepareLeave(request, caller, "at a token route", parts, context);
+  if (access === "full") {
+    const wasKnown = await parts.rooms.ensure(room, context.signal); // is the room there?
+    context.note({ room_cached: wasKnown });
+  }
+  await acceptLeave();
 
-  const jwt = deps.signer.sign({
+  const jwt = parts.signer.sign({
     identity,
-    video: videoGrant(room, access, deps.policy),
-    issuedAt: Math.floor(deps.now() / 1000),
-    ttlSeconds: deps.policy.tokenTtlSeconds,
+    video: videoGrant(room, access, parts.policy),
+    issuedAt: Math.floor(parts.clock.now() / 1000),
+    ttlSeconds: parts.policy.tokenTtlSeconds,
   });
-  deps.log.info("Granted", { access, user, room_id: request.roomId, room, identity });
-  return { url: deps.policy.livekitUrl, jwt };
+  return { url: parts.policy.livekitUrl, jwt };
 }
 
 /**
- * Takes charge of a delayed leave event, without a grant.
+ * Accepts a delayed leave event, without a grant.
  *
- * @param signal The deadline.
- * @throws MatrixError with what the client is told.
+ * @throws MatrixError with what the client gets.
  */
 export async function delegate(
   request: DelegationRequest,
-  deps: ExchangeDeps,
-  signal: AbortSignal,
+  parts: ExchangeParts,
+  context: RequestContext,
 ): Promise<Record<string, never>> {
-  const caller = await identify(request, deps, signal);
-  const takeCharge = await prepareLeave(request, caller, "at its own route", deps, signal);
-  await takeCharge();
+  const caller = await identify(request, parts, context);
+  const acceptLeave = await prepareLeave(request, caller, "at its own route", parts, context);
+  await acceptLeave();
   return {};
 }
 
@@ -121,33 +126,32 @@ interface Caller {
   readonly identity: Identity;
 }
 
-async function identify(request: TokenRequest, deps: ExchangeDeps, signal: AbortSignal): Promise<Caller> {
-  const user = await deps.openId.verify(request.openIdToken, signal); // who is asking?
-  return {
-    user,
-    identity: identityOf(request.member, user),
-    access: accessOf(request.openIdToken.matrixServerName, deps.policy), // full or restricted?
-    room: roomAlias(request.roomId, request.slotId),
-  };
+async function identify(request: TokenRequest, parts: ExchangeParts, context: RequestContext): Promise<Caller> {
+  const { user, wasKnown } = await parts.openId.verify(request.openIdToken, context.signal); // who is asking?
+  const identity = identityOf(request.member, user);
+  const access = parts.homeservers.accessOf(serverOf(user)); // full or restricted?
+  const room = roomAlias(request.roomId, request.slotId);
+  context.note({ user, access, room_id: request.roomId, room, identity, token_cached: wasKnown });
+  return { user, access, room, identity };
 }
 
-/** Checks a delegation before anything is changed anywhere; what it gives back carries it out. */
+/** Checks a delegation before anything is changed anywhere; the function it returns carries it out. */
 async function prepareLeave(
   { delayedLeave, member }: TokenRequest,
   caller: Caller,
   refusal: Refusal,
-  deps: ExchangeDeps,
-  signal: AbortSignal,
+  parts: ExchangeParts,
+  { signal }: RequestContext,
 ): Promise<() => Promise<void>> {
   if (delayedLeave === null) return () => Promise.resolve();
   // The leave of a hashed member may belong to a client that joined by its legacy identity.
   const legacy = legacyIdentity(caller.user, member.deviceId);
-  return await deps.delegations.prepare({ ...delayedLeave, ...caller, alsoWatched: legacy, refusal }, signal);
+  return await parts.delegations.prepare({ ...delayedLeave, ...caller, alsoWatched: legacy, refusal }, signal);
 }
 
 function identityOf(member: Member, user: UserId): Identity {
   if (member.form === "hashed") {
-    if (member.userId !== user) throw unauthorised("claimed_user_id is not the user of the OpenID token");
+    if (member.userId !== user) throw unauthorized("claimed_user_id is not the user of the OpenID token");
     return hashedIdentity(user, member.deviceId, member.memberId);
   }
   const identity = legacyIdentity(user, member.deviceId);
@@ -164,10 +168,6 @@ export function assertIdentityFits(identity: string): void {
   if (byteLength(identity) <= MAX_IDENTITY_BYTES) return;
   const text = `The participant identity is over ${MAX_IDENTITY_BYTES} bytes: shorten the device ID`;
   throw new MatrixError(400, "M_BAD_JSON", text);
-}
-
-function accessOf(serverName: string, { fullAccess }: GrantPolicy): Access {
-  return fullAccess === "*" || fullAccess.has(serverName) ? "full" : "restricted";
 }
 
 function videoGrant(room: string, access: Access, policy: GrantPolicy): VideoGrant {

@@ -1,6 +1,6 @@
 // Builds one service out of its parts, listens, and drains. The only place where production parts are chosen.
 
-import { Capacity, type CapacityLimits, DEFAULT_LIMITS } from "./admission/concurrency.ts";
+import { ConcurrencyLimit, DEFAULT_LIMITS } from "./admission/concurrency.ts";
 import type { Config } from "./config/config.ts";
 import { createApp } from "./http/app.ts";
 import type { RateLimit } from "./admission/rate_limit.ts";
@@ -15,7 +15,7 @@ import { WebhookReceiver } from "./livekit/webhook_receiver.ts";
 import { ClientDiscovery } from "./matrix/client_discovery.ts";
 import { DelayedEvents } from "./matrix/delayed_events.ts";
 import { FederationClient } from "./matrix/federation_client.ts";
-import { HomeserverLists } from "./admission/homeserver_policy.ts";
+import { HomeserverPolicy } from "./admission/homeserver_policy.ts";
 import { OpenIdVerifier } from "./matrix/openid.ts";
 import { ServerDiscovery } from "./matrix/server_discovery.ts";
 import { Listener } from "./http/listener.ts";
@@ -50,12 +50,15 @@ export function productionDeps(log: Log): ServiceDeps {
  * @throws When the address cannot be listened on.
  */
 export async function startService(config: Config, deps: ServiceDeps): Promise<Service> {
-  const guard = new AddressGuard({
+  const homeservers = new HomeserverPolicy({
+    ...config.homeservers,
     fullAccess: config.fullAccess,
-    overridden: new Set(config.federationUrlOverrides.keys()),
-    allowNetworks: config.federationAllowNetworks,
+    overridden: config.federationUrlOverrides,
     tlsSkipped: config.skipTlsVerification,
   });
+  const isNamed = (server: string) => homeservers.isNamed(server);
+  const ruleFor = (server: string) => homeservers.ruleFor(server);
+  const guard = new AddressGuard(config.federationAllowNetworks);
   const outbound = new OutboundClient({
     guard,
     verifyTls: !config.skipTlsVerification,
@@ -64,14 +67,13 @@ export async function startService(config: Config, deps: ServiceDeps): Promise<S
     ...(deps.resolveHost === undefined ? {} : { resolveHost: deps.resolveHost }),
     ...(deps.connectors === undefined ? {} : { connectors: deps.connectors }),
   });
-  const ruleFor = (serverName: string) => guard.ruleFor(serverName);
   const discovery = new ServerDiscovery({ ...deps, outbound, ruleFor, overrides: config.federationUrlOverrides });
   const federation = new FederationClient({
     ...deps,
     outbound,
     discovery,
     ruleFor,
-    isKnown: (server) => capacity.isKnown(server),
+    isKnown: (server) => concurrency.isKnown(server),
   });
   const signer = new AccessTokenSigner(config.apiKeys[0]);
   const roomService = new RoomService({ apiUrl: config.sfuApiUrl, outbound, signer, clock: deps.clock });
@@ -100,16 +102,21 @@ export async function startService(config: Config, deps: ServiceDeps): Promise<S
   });
   await manager?.start();
 
-  const homeservers = new HomeserverLists({ ...config.homeservers, fullAccess: config.fullAccess });
-  const isListed = (server: string) => homeservers.names(server) || config.federationUrlOverrides.has(server);
-  const capacity = new Capacity({ ...deps, limits: limitsFor(config), isListed });
+  // Where the operator names no server, there is none to keep permits for.
+  const limits = homeservers.namesAny ? DEFAULT_LIMITS : { ...DEFAULT_LIMITS, unnamed: DEFAULT_LIMITS.total };
+  const concurrency = new ConcurrencyLimit({ limits, isNamed, clock: deps.clock });
   const rateLimit = await openRateLimit(config, deps);
 
   let isDraining = false;
   const app = createApp({
     exchange: {
       policy: config,
-      openId: new OpenIdVerifier({ ...deps, federation, onVerified: (server) => capacity.prove(server) }),
+      homeservers,
+      openId: new OpenIdVerifier({
+        federation,
+        clock: deps.clock,
+        onVerified: (server) => concurrency.prove(server),
+      }),
       rooms,
       delegations: new Delegations({
         ...deps,
@@ -117,16 +124,16 @@ export async function startService(config: Config, deps: ServiceDeps): Promise<S
         discovery: clientDiscovery,
         delayedEvents,
         allowsRestricted: config.delegateRestricted,
-        isListed,
+        isListed: isNamed,
       }),
       signer,
-      now: deps.now,
-      log: deps.log,
+      clock: deps.clock,
     },
-    capacity,
+    concurrency,
     homeservers,
     rateLimit,
     trustedProxies: config.trustedProxies,
+    clock: deps.clock,
     log: deps.log,
     takesDelegations: manager !== null,
     judgeWebhook: (authorization) => receiver.judge(authorization),
@@ -153,20 +160,14 @@ export async function startService(config: Config, deps: ServiceDeps): Promise<S
   };
 }
 
-/** Where the operator names no server, there is none to keep places for. */
-function limitsFor({ homeservers, fullAccess, federationUrlOverrides }: Config): CapacityLimits {
-  const namesServers = homeservers.allowed !== "*" || fullAccess !== "*" || federationUrlOverrides.size > 0;
-  return namesServers ? DEFAULT_LIMITS : { ...DEFAULT_LIMITS, unlisted: DEFAULT_LIMITS.total };
-}
-
 /** The library behind it is loaded where it is wanted. */
 async function openRateLimit(
   { rateLimit, redis: target }: Config,
-  { monotonicNow, log }: ServiceDeps,
+  { clock, log }: ServiceDeps,
 ): Promise<RateLimit | null> {
   if (rateLimit === null) return null;
   const { createRateLimit } = await import("./admission/rate_limit.ts");
-  if (target === null) return createRateLimit({ ...rateLimit, redis: null, monotonicNow, log });
+  if (target === null) return createRateLimit({ ...rateLimit, redis: null, clock, log });
   const { connectToRedis } = await import("./redis/client.ts");
-  return createRateLimit({ ...rateLimit, redis: connectToRedis(target), monotonicNow, log });
+  return createRateLimit({ ...rateLimit, redis: connectToRedis(target), clock, log });
 }

@@ -2,7 +2,7 @@
 // that is played. Discovery finds every server at its own name.
 
 import assert from "node:assert/strict";
-import { Capacity } from "../lib/admission/concurrency.ts";
+import { ConcurrencyLimit } from "../lib/admission/concurrency.ts";
 import type { GrantPolicy } from "../lib/exchange.ts";
 import { type App, createApp } from "../lib/http/app.ts";
 import type { RateLimit } from "../lib/admission/rate_limit.ts";
@@ -12,20 +12,23 @@ import { RoomService } from "../lib/livekit/room_service.ts";
 import { Rooms } from "../lib/livekit/rooms.ts";
 import type { WebhookClaims } from "../lib/livekit/webhook_receiver.ts";
 import { FederationClient } from "../lib/matrix/federation_client.ts";
-import { HomeserverLists, parseHomeserverPattern } from "../lib/admission/homeserver_policy.ts";
+import { HomeserverPolicy, parseHomeserverPattern } from "../lib/admission/homeserver_policy.ts";
 import { OpenIdVerifier } from "../lib/matrix/openid.ts";
 import type { Resolution } from "../lib/matrix/server_discovery.ts";
 import type { ServerName } from "../lib/matrix/server_name.ts";
 import { type Network, parseNetwork } from "../lib/net/ip_range.ts";
 import { Secret } from "../lib/secret.ts";
 import { type Answer, FakeOutbound } from "./fake_outbound.ts";
+import { systemClock } from "../lib/platform.ts";
 import { RecordingLog } from "./recording_log.ts";
 
 /** What a test chooses; everything else is ordinary. */
 export interface FrontOptions {
   readonly policy?: Partial<GrantPolicy>;
+  /** Servers with full access; all unless given. */
+  readonly fullAccess?: ReadonlySet<string>;
   readonly answer?: Answer;
-  readonly capacity?: Capacity;
+  readonly concurrency?: ConcurrencyLimit;
   /** The only servers whose users may ask. */
   readonly allowed?: readonly string[];
   readonly rateLimit?: Pick<RateLimit, "take">;
@@ -67,12 +70,18 @@ export function createFront(options: FrontOptions = {}): Front {
   const webhooks: Webhook[] = [];
   const outbound = new FakeOutbound(options.answer);
   const signer = new AccessTokenSigner({ name: "devkey", secret: new Secret("secret") });
-  const world = { now: () => NOW_MS, monotonicNow: () => 0, sleep: () => Promise.resolve(), random: () => 0.5 };
-  const deps = { ...world, log, outbound };
+  const clock = { ...systemClock, now: () => NOW_MS, sleep: () => Promise.resolve() };
+  const deps = { ...clock, clock, random: () => 0.5, log, outbound };
+  const homeservers = new HomeserverPolicy({
+    fullAccess: options.fullAccess ?? "*",
+    allowed: options.allowed?.map(pattern) ?? "*",
+    blocked: [pattern("blocked.example")],
+    overridden: new Set(),
+    tlsSkipped: false,
+  });
   const discovery = { resolve };
   const roomService = new RoomService({
     ...deps,
-    clock: world,
     apiUrl: new URL("https://sfu.internal/prefix"),
     signer,
   });
@@ -81,27 +90,23 @@ export function createFront(options: FrontOptions = {}): Front {
     exchange: {
       policy: {
         livekitUrl: LIVEKIT_URL,
-        fullAccess: "*",
         tokenTtlSeconds: 3600,
         canUpdateOwnMetadata: true,
         restrictedCanPublish: true,
         ...options.policy,
       },
+      homeservers,
       openId: new OpenIdVerifier({ ...deps, federation }),
       rooms: new Rooms({ ...deps, roomService }),
       delegations: options.delegations ?? switchedOff(deps),
       signer,
-      now: world.now,
-      log,
+      clock,
     },
-    capacity: options.capacity ?? new Capacity({ ...world, isListed: () => true }),
-    homeservers: new HomeserverLists({
-      allowed: options.allowed?.map(pattern) ?? "*",
-      blocked: [pattern("blocked.example")],
-      fullAccess: "*",
-    }),
+    concurrency: options.concurrency ?? new ConcurrencyLimit({ clock, isNamed: () => true }),
+    homeservers,
     rateLimit: options.rateLimit ?? null,
     trustedProxies: options.trustedProxies?.map(network) ?? [],
+    clock,
     log,
     takesDelegations: options.delegations !== undefined,
     judgeWebhook: (authorization) => authorization === SIGNED ? SIGNED_CLAIMS : null,
@@ -141,7 +146,7 @@ function switchedOff(deps: { readonly monotonicNow: () => number; readonly log: 
 
 function resolve(name: ServerName): Promise<Resolution> {
   const target = { secure: true, host: "192.0.2.1", port: 8448, hostHeader: name, tlsName: null, basePath: "" };
-  return Promise.resolve({ targets: [target], story: ["played"] });
+  return Promise.resolve({ targets: [target], steps: ["played"] });
 }
 
 /** A POST to a path of the service; a plain object goes as JSON. */

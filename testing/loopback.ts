@@ -5,7 +5,7 @@ import http from "node:http";
 import https from "node:https";
 import net from "node:net";
 import { CertificateAuthority, type CertificateRequest } from "./certificates.ts";
-import { AddressGuard, type AddressGuardOptions } from "../lib/net/address_guard.ts";
+import { AddressGuard } from "../lib/net/address_guard.ts";
 import { OutboundClient, type OutboundClientOptions, type OutboundRequest } from "../lib/net/client.ts";
 import { systemClock } from "../lib/platform.ts";
 import { OutboundError } from "../lib/net/outbound_error.ts";
@@ -90,21 +90,10 @@ export class DisposableClient extends OutboundClient implements Disposable {
   }
 }
 
-/** A guard under which every server has full access, unless told otherwise. */
-export function createGuard(options: Partial<AddressGuardOptions> = {}): AddressGuard {
-  return new AddressGuard({
-    fullAccess: "*",
-    overridden: new Set(),
-    allowNetworks: [],
-    tlsSkipped: false,
-    ...options,
-  });
-}
-
 /** A verifying client that finds every name at 127.0.0.1, unless told otherwise. */
 export function openClient(options: Partial<OutboundClientOptions> = {}): DisposableClient {
   return new DisposableClient({
-    guard: createGuard(),
+    guard: new AddressGuard([]),
     verifyTls: true,
     clock: systemClock,
     resolveHost: () => Promise.resolve(["127.0.0.1"]),

@@ -100,7 +100,7 @@ export class ScriptedHomeserver {
     return new Promise((resolve, reject) => {
       const answer = (afterMs: number, run: () => void) => this.#time.after(afterMs, () => this.#time.inService(run));
       if (this.mode === "away") {
-        return answer(LATENCY_MS, () => resolve({ outcome: { kind: "failed" }, story: "no connection" }));
+        return answer(LATENCY_MS, () => resolve({ outcome: { kind: "failed" }, step: "no connection" }));
       }
       const { pauseMs, result } = this.#serve(delayId, action);
       const isSilent = this.mode === "deaf" || this.mode === "mute";
@@ -112,7 +112,7 @@ export class ScriptedHomeserver {
   #serve(delayId: string, action: "restart" | "send"): { pauseMs: number; result: ActionResult } {
     const reply = (status: number, outcome: ActionResult["outcome"], pauseMs = LATENCY_MS) => {
       this.calls.push({ at: this.#time.elapsed(), delayId, action, status });
-      return { pauseMs, result: { outcome, story: `status ${status}` } };
+      return { pauseMs, result: { outcome, step: `status ${status}` } };
     };
     if (this.mode === "broken" || this.mode === "deaf") return reply(500, { kind: "failed" });
     if (this.mode === "misrouted") return reply(404, { kind: "refused", why: "unsupported" });

@@ -1,7 +1,7 @@
 // Fronts in the states that the answers of the contract tell of: an ordinary one, one whose users are restricted, one
 // that is full, and so on. Each lasts a whole campaign, so that what it keeps shows on the heap.
 
-import { Capacity } from "../lib/admission/concurrency.ts";
+import { ConcurrencyLimit } from "../lib/admission/concurrency.ts";
 import { createRateLimit } from "../lib/admission/rate_limit.ts";
 import { Delegations } from "../lib/leave/delegations.ts";
 import type { ClientApiOutcome } from "../lib/matrix/client_discovery.ts";
@@ -9,6 +9,7 @@ import type { OutboundRequest } from "../lib/net/client.ts";
 import { OutboundError } from "../lib/net/outbound_error.ts";
 import { answerWell, isTwirp, respond, userinfo } from "./fake_outbound.ts";
 import { createFront, type Front, type FrontOptions } from "./front.ts";
+import { systemClock } from "../lib/platform.ts";
 import { RecordingLog } from "./recording_log.ts";
 
 /** The states, with the error that each of them may answer and no other does. */
@@ -60,7 +61,7 @@ function answer(request: OutboundRequest) {
 function delegations(found: boolean, log: RecordingLog): Delegations {
   const api: ClientApiOutcome = found
     ? { outcome: "found", api: { baseUrl: new URL("https://matrix.example.com"), rule: "public" } }
-    : { outcome: "not-found", story: ["played"] };
+    : { outcome: "not-found", steps: ["played"] };
   return new Delegations({
     manager: {
       size: 0,
@@ -85,26 +86,26 @@ export class Worlds implements Disposable {
     requests: LIMIT,
     windowSeconds: 3600,
     redis: null,
-    monotonicNow: () => 0,
+    clock: { ...systemClock, monotonicNow: () => 0 },
     log: this.#log,
   });
   readonly #fronts: Readonly<Record<World, Front>>;
 
   constructor() {
     const taking = { answer, delegations: delegations(true, this.#log) };
-    const full = new Capacity({
-      limits: { total: 0, perServer: 0, unlisted: 0, unproven: 0 },
-      isListed: () => true,
-      monotonicNow: () => 0,
+    const full = new ConcurrencyLimit({
+      limits: { total: 0, perServer: 0, unnamed: 0, unproven: 0 },
+      isNamed: () => true,
+      clock: systemClock,
     });
     const options: Readonly<Record<World, FrontOptions>> = {
       ordinary: taking,
-      restricted: { ...taking, policy: { fullAccess: new Set() } },
+      restricted: { ...taking, fullAccess: new Set() },
       "no client API": { answer, delegations: delegations(false, this.#log) },
       "delegation off": { answer },
       limited: { ...taking, rateLimit: this.#limit, trustedProxies: ["203.0.113.0/24"] },
       "SFU down": { ...taking, answer: (request) => isTwirp(request) ? respond(503, "down") : answer(request) },
-      full: { ...taking, capacity: full },
+      full: { ...taking, concurrency: full },
       "shutting down": { ...taking, isDraining: () => true },
     };
     const create = (world: World) => createFront(options[world]);

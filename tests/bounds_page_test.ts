@@ -8,7 +8,7 @@ const ROOT = new URL("../", import.meta.url);
 const page = Deno.readTextFileSync(new URL("docs/security.md", ROOT));
 
 const GROWING =
-  /^\s+(?:readonly )?(?:this\.)?#(\w+)(?:: .+?)? = (?:new (?:Map|Set|Fifo|FlightCache|Semaphore|BoundedMap|IdlePool|HandIns)\b|\[\]|heapOf)/gm;
+  /^\s+(?:readonly )?(?:this\.)?#(\w+)(?:: .+?)? = (?:new (?:Map|Set|Fifo|LoadingCache|Semaphore|BoundedMap|IdlePool|HandIns)\b|\[\]|heapOf)/gm;
 
 const IN_FLIGHT = "Exchanges at once";
 const IN_ALL = "… in all";
@@ -67,11 +67,9 @@ const BOUNDS: Readonly<Record<string, Readonly<Record<string, string>>>> = {
   "lib/matrix/client_discovery.ts": { outcomes: "Servers whose address is remembered" },
   "lib/admission/homeserver_policy.ts": { allowedNames: "(the configuration)", blockedNames: "(the configuration)" },
   "lib/matrix/openid.ts": { verified: "Verified tokens that are remembered" },
-  "lib/matrix/circuit_breaker.ts": { memories: "A homeserver that cannot be reached" },
-  "lib/matrix/server_discovery.ts": {
-    srvAnswers: "Servers whose address is remembered",
-    wellKnowns: "Servers whose address is remembered",
-  },
+  "lib/matrix/federation_client.ts": { unreachable: "A homeserver that cannot be reached" },
+  "lib/matrix/server_discovery.ts": { srvAnswers: "Servers whose address is remembered" },
+  "lib/matrix/server_well_known.ts": { cache: "Servers whose address is remembered" },
   "lib/net/client.ts": { permits: "Connections per host and port", idle: "Idle outbound connections" },
   "lib/net/idle_pool.ts": { pools: "Idle outbound connections", all: "Idle outbound connections" },
   "lib/cache/bounded_map.ts": { entries: "(each map has its row)" },
@@ -112,7 +110,7 @@ const NUMBERS: readonly (readonly [row: string, said: string, path: string, decl
   ["Clients that are counted", "50,000", "lib/admission/rate_limit.ts", "MAX_CLIENTS = 50_000"],
   ["Exchanges at once", "4000", "lib/admission/concurrency.ts", "total: 4000"],
   ["… per homeserver, however", "1000", "lib/admission/concurrency.ts", "perServer: 1000"],
-  ["… of servers that", "3000", "lib/admission/concurrency.ts", "unlisted: 3000"],
+  ["… of servers that", "3000", "lib/admission/concurrency.ts", "unnamed: 3000"],
   ["… and that vouched", "2000", "lib/admission/concurrency.ts", "unproven: 2000"],
   ["Servers that are known to have", "10,000", "lib/admission/concurrency.ts", "MAX_PROVEN = 10_000"],
   ["Events of webhooks that wait", "10,000", "lib/livekit/webhook_queue.ts", "MAX_WAITING = 10_000"],
@@ -128,9 +126,10 @@ const NUMBERS: readonly (readonly [row: string, said: string, path: string, decl
   ["Any answer", "1024 pieces", "lib/net/http1_reader.ts", "FREE_PIECES = 1024"],
   ["A well-known document", "50 KiB", "lib/matrix/well_known.ts", "MAX_BODY_BYTES = 50 * 1024"],
   ["SRV records", "16", "lib/net/srv.ts", "MAX_RECORDS = 16"],
-  ["A homeserver that cannot", "5000", "lib/matrix/circuit_breaker.ts", "MAX_REMEMBERED = 5000"],
+  ["A homeserver that cannot", "5000", "lib/matrix/federation_client.ts", "MAX_BREAKERS = 5000"],
   ["Verified tokens", "10,000", "lib/matrix/openid.ts", "CACHED_TOKENS = 10_000"],
-  ["Servers whose address", "5000", "lib/matrix/server_discovery.ts", "CACHED_SERVERS = 5000"],
+  ["Servers whose address", "5000", "lib/matrix/server_well_known.ts", "CACHED_SERVERS = 5000"],
+  ["Servers whose address", "5000", "lib/matrix/server_discovery.ts", "CACHED_SRV_NAMES = 5000"],
   ["Servers whose address", "5000", "lib/matrix/client_discovery.ts", "CACHED_SERVERS = 5000"],
   ["Servers of which is known", "1000", "lib/leave/delegations.ts", "CACHED_SERVERS = 1000"],
   ["LiveKit's answer", "list of a room 16 MiB", "lib/livekit/room_service.ts", "MAX_LIST_BYTES = 16 * 1024 * 1024"],

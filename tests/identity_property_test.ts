@@ -5,15 +5,14 @@ import assert from "node:assert/strict";
 import fc from "fast-check";
 import { exchange } from "../lib/exchange.ts";
 import { parseSfuRequest, parseTokenRequest } from "../lib/http/request_bodies.ts";
-import { MatrixError, unauthorised } from "../lib/matrix_error.ts";
+import { MatrixError, unauthorized } from "../lib/matrix_error.ts";
 import { AccessTokenSigner } from "../lib/livekit/access_token.ts";
 import { type Identity, legacyIdentity } from "../lib/livekit/identity.ts";
 import { FederationClient } from "../lib/matrix/federation_client.ts";
-import { OpenIdVerifier } from "../lib/matrix/openid.ts";
+import { openIdToken, OpenIdVerifier } from "../lib/matrix/openid.ts";
 import { parseServerName, parseUserId, type ServerName, serverOf } from "../lib/matrix/server_name.ts";
 import { Secret } from "../lib/secret.ts";
 import { FakeOutbound, respond, userinfo } from "../testing/fake_outbound.ts";
-import { RecordingLog } from "../testing/recording_log.ts";
 import { ManualClock } from "../testing/manual_clock.ts";
 import { holdsOnlyFor, singleEdit } from "../testing/refutable.ts";
 
@@ -25,7 +24,7 @@ const REMEMBERED_MS = 30_000;
 const UNHURRIED = new AbortController().signal;
 
 /** Ours: the real verifier and the real federation client, each server at its own name. */
-const ours: MakeVerifier = (ask, { monotonicNow }) => {
+const ours: MakeVerifier = (ask, clock) => {
   const outbound = new FakeOutbound(({ hostHeader, path }) => {
     const token = new URL(path, "https://x").searchParams.get("access_token") ?? "";
     const sub = ask(hostHeader, token);
@@ -35,12 +34,13 @@ const ours: MakeVerifier = (ask, { monotonicNow }) => {
     resolve: (name: ServerName) =>
       Promise.resolve({
         targets: [{ secure: true, host: "192.0.2.1", port: 8448, hostHeader: name, tlsName: null, basePath: "" }],
-        story: [],
+        steps: [],
       }),
   };
-  const deps = { outbound, discovery, ruleFor: () => "public" as const, monotonicNow, random: () => 0.5 };
-  const federation = new FederationClient({ ...deps, sleep: () => Promise.resolve() });
-  return new OpenIdVerifier({ federation, monotonicNow, log: new RecordingLog() });
+  const unhurried = { ...clock, sleep: () => Promise.resolve() };
+  const ruleFor = () => "public" as const;
+  const federation = new FederationClient({ outbound, discovery, ruleFor, clock: unhurried, random: () => 0.5 });
+  return new OpenIdVerifier({ federation, clock });
 };
 
 /** A verifier that believes a user ID when `isTrusted` says so. */
@@ -49,7 +49,7 @@ function believing(isTrusted: (sub: string, server: string) => boolean): MakeVer
     verify({ accessToken, matrixServerName }) {
       const user = parseUserId(ask(matrixServerName, accessToken.reveal()) ?? "");
       const isGood = user !== null && isTrusted(user, matrixServerName);
-      return isGood ? Promise.resolve(user) : Promise.reject(unauthorised());
+      return isGood ? Promise.resolve({ user, wasKnown: false }) : Promise.reject(unauthorized());
     },
   });
 }
@@ -75,29 +75,28 @@ function remembering(keyOf: (server: string, token: string) => string, ttlMs: nu
 /** The user in the LiveKit token of an exchange; null when there is none. */
 async function grantedUser(openId: Verifier, server: string, token: string): Promise<string | null> {
   const deps = {
+    homeservers: { accessOf: () => "restricted" as const },
     policy: {
       livekitUrl: "wss://sfu.example.com",
-      fullAccess: new Set<string>(),
       tokenTtlSeconds: 3600,
       canUpdateOwnMetadata: true,
       restrictedCanPublish: true,
     },
     openId,
-    rooms: { ensure: () => Promise.resolve() },
+    rooms: { ensure: () => Promise.resolve(false) },
     delegations: { prepare: () => Promise.resolve(() => Promise.resolve()) },
     signer: new AccessTokenSigner({ name: "devkey", secret: new Secret("secret") }),
-    now: () => 0,
-    log: new RecordingLog(),
+    clock: { now: () => 0 },
   };
   const request = {
     roomId: "!room",
     slotId: "m.call#ROOM",
-    openIdToken: { accessToken: new Secret(token), matrixServerName: server },
+    openIdToken: openIdToken(token, server),
     member: { form: "legacy" as const, deviceId: "" },
     delayedLeave: null,
   };
   try {
-    const { jwt } = await exchange(request, deps, UNHURRIED);
+    const { jwt } = await exchange(request, deps, { signal: UNHURRIED, note: () => {} });
     const payload = JSON.parse(atob(jwt.split(".")[1] ?? ""));
     return String(payload.sub).slice(0, -1); // the identity is "user:device", without a device
   } catch (error) {

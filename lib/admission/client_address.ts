@@ -44,6 +44,17 @@ export function clientKey(address: ClientAddress): string {
   return `${ipaddr.IPv6.networkAddressFromCIDR(`${address}/${IPV6_CLIENT_BITS}`)}/${IPV6_CLIENT_BITS}`;
 }
 
+/**
+ * Whether the other end of a connection is a trusted proxy.
+ *
+ * @param peer As for {@link clientAddress}.
+ */
+export function isTrustedPeer(peer: string | null, trusted: readonly Network[]): boolean {
+  if (peer === null) return true;
+  const address = trusted.length === 0 ? null : parseAddress(peer);
+  return address !== null && isTrusted(address, trusted);
+}
+
 function isTrusted(address: ClientAddress, trusted: readonly Network[]): boolean {
   return trusted.some((network) => contains(network, address));
 }

@@ -1,8 +1,13 @@
-// Whose users may ask at all: the operator's lists of homeservers, decided before anything goes out. What is blocked is
-// matched widely, by every spelling of the host; what is allowed is matched exactly.
+// The one home of what the operator decided about homeservers: whose users have full access, whose may ask at all, which
+// servers were named, and what may be dialed on their behalf. Decided by the name alone, before anything goes out. What
+// is blocked is matched widely, by every spelling of the host; everything else exactly.
 
+import type { DialRule } from "../net/address_guard.ts";
 import { parseServerName, type ServerName, serverNameParts } from "../matrix/server_name.ts";
 import { withBrackets } from "../net/endpoint.ts";
+
+/** Own homeservers' users may create rooms; everybody else may join what exists. */
+export type Access = "full" | "restricted";
 
 /** One entry of a list: a server name, or `*.suffix` for every name below the suffix. */
 export interface HomeserverPattern {
@@ -12,13 +17,17 @@ export interface HomeserverPattern {
   readonly name: ServerName;
 }
 
-/** What the operator listed. */
-export interface HomeserverListsOptions {
+/** What the operator configured. */
+export interface HomeserverPolicyOptions {
+  /** `*`, or the servers with full access. They count as allowed. */
+  readonly fullAccess: "*" | ReadonlySet<string>;
   /** `*` = no list of allowed servers. */
   readonly allowed: "*" | readonly HomeserverPattern[];
   readonly blocked: readonly HomeserverPattern[];
-  /** Servers with full access count as allowed. */
-  readonly fullAccess: "*" | ReadonlySet<string>;
+  /** Servers whose address was given. */
+  readonly overridden: { has(serverName: string): boolean; readonly size: number };
+  /** True in a lab that verifies no certificates. */
+  readonly tlsSkipped: boolean;
 }
 
 /**
@@ -34,16 +43,22 @@ export function parseHomeserverPattern(text: string): HomeserverPattern | null {
   return isSuffix && (port !== null || isIpLiteral) ? null : { text, isSuffix, name };
 }
 
-/** Decides who may ask. */
-export class HomeserverLists {
+/** Answers what may be done for the users of a homeserver. */
+export class HomeserverPolicy {
+  readonly #fullAccess: "*" | ReadonlySet<string>;
+  readonly #overridden: HomeserverPolicyOptions["overridden"];
+  readonly #tlsSkipped: boolean;
+  readonly #allowsAll: boolean;
   readonly #allowedNames: ReadonlySet<string>;
   readonly #allowedSuffixes: readonly string[];
   readonly #blockedNames: ReadonlySet<string>;
   readonly #blockedSuffixes: readonly string[];
-  readonly #allowsAll: boolean;
 
-  constructor({ allowed, blocked, fullAccess }: HomeserverListsOptions) {
+  constructor({ fullAccess, allowed, blocked, overridden, tlsSkipped }: HomeserverPolicyOptions) {
     const patterns = allowed === "*" ? [] : allowed;
+    this.#fullAccess = fullAccess;
+    this.#overridden = overridden;
+    this.#tlsSkipped = tlsSkipped;
     this.#allowsAll = allowed === "*";
     this.#allowedNames = new Set([...namesOf(patterns), ...(fullAccess === "*" ? [] : fullAccess)]);
     this.#allowedSuffixes = suffixesOf(patterns);
@@ -51,29 +66,49 @@ export class HomeserverLists {
     this.#blockedSuffixes = suffixesOf(blocked).map((suffix) => suffix.toLowerCase());
   }
 
-  /** Whether users of a server may ask. A text that is no server name is blocked by nothing, and on no list. */
-  allows(serverName: string): boolean {
-    if (this.#isBlocked(serverName)) return false;
-    return this.#allowsAll || this.#allowedNames.has(serverName) ||
-      this.#allowedSuffixes.some((suffix) => serverName.endsWith(suffix));
+  /** Whether the operator named any server: then the others share what is left. */
+  get namesAny(): boolean {
+    return !this.#allowsAll || this.#fullAccess !== "*" || this.#overridden.size > 0;
+  }
+
+  /** The access of a server's users. */
+  accessOf(server: string): Access {
+    return this.#fullAccess === "*" || this.#fullAccess.has(server) ? "full" : "restricted";
+  }
+
+  /**
+   * Whether users of a server are served at all.
+   *
+   * @param server null = a text that is no server name: blocked by nothing, and on no list.
+   */
+  serves(server: ServerName | null): boolean {
+    if (server === null) return this.#allowsAll;
+    if (this.#isBlocked(server)) return false;
+    return this.#allowsAll || this.#allowedNames.has(server) ||
+      this.#allowedSuffixes.some((suffix) => server.endsWith(suffix));
   }
 
   /** Whether the operator named this very server as one to be served. */
-  names(serverName: string): boolean {
-    return this.#allowedNames.has(serverName);
+  isNamed(server: string): boolean {
+    return this.#allowedNames.has(server) || this.#overridden.has(server);
   }
 
-  #isBlocked(serverName: string): boolean {
+  /** Gives the rule for the host of a server name itself; `ruleBeyond` of the address guard for where it leads. */
+  ruleFor(server: string): DialRule {
+    if (this.#tlsSkipped || this.#overridden.has(server)) return "internal";
+    if (this.#fullAccess === "*") return "internal-verified";
+    return this.#fullAccess.has(server) ? "internal" : "public";
+  }
+
+  #isBlocked(server: ServerName): boolean {
     if (this.#blockedNames.size === 0 && this.#blockedSuffixes.length === 0) return false;
-    const name = parseServerName(serverName);
-    if (name === null) return false;
-    const host = hostOf(name);
-    return this.#blockedNames.has(widely(name)) || this.#blockedNames.has(host) ||
+    const host = hostOf(server);
+    return this.#blockedNames.has(widely(server)) || this.#blockedNames.has(host) ||
       this.#blockedSuffixes.some((suffix) => host.endsWith(suffix));
   }
 }
 
-function namesOf(patterns: readonly HomeserverPattern[]): string[] {
+function namesOf(patterns: readonly HomeserverPattern[]): ServerName[] {
   return patterns.filter(({ isSuffix }) => !isSuffix).map(({ name }) => name);
 }
 
@@ -83,11 +118,9 @@ function suffixesOf(patterns: readonly HomeserverPattern[]): string[] {
 
 // DNS knows neither case nor the dot at the end, and an IPv6 address has many spellings: whoever is blocked could choose
 // another one for the same host. A blocked name without a port covers the host at every port.
-function widely(name: string): string {
-  const parsed = parseServerName(name);
-  if (parsed === null) return name;
-  const { port } = serverNameParts(parsed);
-  return port === null ? hostOf(parsed) : `${hostOf(parsed)}:${port}`;
+function widely(name: ServerName): string {
+  const { port } = serverNameParts(name);
+  return port === null ? hostOf(name) : `${hostOf(name)}:${port}`;
 }
 
 function hostOf(name: ServerName): string {

@@ -2,6 +2,7 @@
 // where there is no Redis or it is away.
 
 import { RateLimiterMemory, RateLimiterRedis, RateLimiterRes } from "rate-limiter-flexible";
+import type { Clock } from "../async/clock.ts";
 import type { Log } from "../log/log.ts";
 import { type ClientAddress, clientKey } from "./client_address.ts";
 import { MatrixError } from "../matrix_error.ts";
@@ -12,14 +13,13 @@ export interface RateLimitOptions {
   readonly windowSeconds: number;
   /** null = count in memory. Ended with the limit. */
   readonly redis: SharedCounter | null;
-  /** A clock that never jumps, in ms. */
-  readonly monotonicNow: () => number;
+  readonly clock: Clock;
   readonly log: Log;
 }
 
 /** A connection to Redis. */
 export interface SharedCounter {
-  /** An ioredis client; of its status the library tells whether it can be used now. */
+  /** An ioredis client; its status is how the library knows whether it can be used now. */
   readonly client: { readonly status: string };
   readonly disconnect: () => Promise<void>;
 }
@@ -46,7 +46,7 @@ const MAX_CLIENTS = 50_000;
 
 /** Builds the limit. */
 export function createRateLimit(options: RateLimitOptions): RateLimit {
-  const { requests, windowSeconds, redis, monotonicNow, log } = options;
+  const { requests, windowSeconds, redis, clock, log } = options;
   const rule = { points: requests, duration: windowSeconds };
   const inMemory = new MemoryCounts(rule);
   const shared = redis === null ? null : new RateLimiterRedis({
@@ -58,10 +58,10 @@ export function createRateLimit(options: RateLimitOptions): RateLimit {
   let withoutRedisUntil = 0;
 
   async function count(key: string): Promise<RateLimiterRes> {
-    if (shared === null || monotonicNow() < withoutRedisUntil) return await inMemory.count(key);
-    const counted = await outcome(inTime(shared.consume(key)));
+    if (shared === null || clock.monotonicNow() < withoutRedisUntil) return await inMemory.count(key);
+    const counted = await outcome(inTime(shared.consume(key), clock));
     if (counted !== null) return counted;
-    withoutRedisUntil = monotonicNow() + REDIS_PAUSE_MS;
+    withoutRedisUntil = clock.monotonicNow() + REDIS_PAUSE_MS;
     log.warning("Redis does not answer: each replica counts requests by itself", { throttle: true });
     return await inMemory.count(key);
   }
@@ -120,10 +120,10 @@ async function outcome(counting: Promise<RateLimiterRes>): Promise<RateLimiterRe
   }
 }
 
-function inTime(counting: Promise<RateLimiterRes>): Promise<RateLimiterRes> {
+function inTime(counting: Promise<RateLimiterRes>, clock: Clock): Promise<RateLimiterRes> {
   return new Promise((resolve, reject) => {
-    const timer = setTimeout(() => reject(new Error("No answer of Redis in time")), REDIS_TIMEOUT_MS);
-    counting.then(resolve, reject).finally(() => clearTimeout(timer));
+    const cancel = clock.setTimer(() => reject(new Error("No answer of Redis in time")), REDIS_TIMEOUT_MS);
+    counting.then(resolve, reject).finally(cancel);
   });
 }
 

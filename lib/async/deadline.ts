@@ -1,5 +1,7 @@
 // One deadline per exchange: every look-up that could hang gets its signal.
 
+import type { Clock } from "./clock.ts";
+
 /** Why a signal of this file was aborted. */
 export class DeadlineError extends Error {
   override name = "DeadlineError";
@@ -32,23 +34,22 @@ interface Pending {
  */
 export class Deadlines {
   readonly #timeoutMs: number;
-  readonly #now: () => number;
+  readonly #clock: Pick<Clock, "monotonicNow" | "setTimer">;
   #pending: Pending[] = [];
   #first = 0;
-  #timer: ReturnType<typeof setTimeout> | undefined;
+  #cancelTimer: (() => void) | undefined;
 
-  /** @param monotonicNow A clock that never jumps, in ms. */
-  constructor(timeoutMs: number, monotonicNow: () => number = () => performance.now()) {
+  constructor(timeoutMs: number, clock: Pick<Clock, "monotonicNow" | "setTimer">) {
     this.#timeoutMs = timeoutMs;
-    this.#now = monotonicNow;
+    this.#clock = clock;
   }
 
   /**
    * Runs `work` with a signal that is aborted at the deadline; work that does not heed it is not waited for.
    *
-   * @throws DeadlineError past the deadline.
+   * @throws DeadlineError past the deadline, unless the work ends with words of its own at the signal.
    */
-  limit<T>(work: (signal: AbortSignal) => Promise<T>): Promise<T> {
+  enforce<T>(work: (signal: AbortSignal) => Promise<T>): Promise<T> {
     return this.run((signal) => within(work(signal), signal));
   }
 
@@ -57,9 +58,10 @@ export class Deadlines {
    * words that it came to nothing.
    */
   async run<T>(work: (signal: AbortSignal) => Promise<T>): Promise<T> {
-    const pending = { controller: new AbortController(), at: this.#now() + this.#timeoutMs, isOver: false };
+    const at = this.#clock.monotonicNow() + this.#timeoutMs;
+    const pending = { controller: new AbortController(), at, isOver: false };
     this.#pending.push(pending);
-    this.#timer ??= setTimeout(() => this.#pass(), this.#timeoutMs);
+    this.#cancelTimer ??= this.#clock.setTimer(() => this.#pass(), this.#timeoutMs);
     try {
       return await work(pending.controller.signal);
     } finally {
@@ -69,8 +71,8 @@ export class Deadlines {
   }
 
   #pass(): void {
-    this.#timer = undefined;
-    const now = this.#now();
+    this.#cancelTimer = undefined;
+    const now = this.#clock.monotonicNow();
     for (
       let next = this.#pending[this.#first];
       next !== undefined && next.at <= now;
@@ -81,7 +83,8 @@ export class Deadlines {
     }
     this.#tidy();
     const next = this.#pending[this.#first];
-    if (next !== undefined) this.#timer = setTimeout(() => this.#pass(), Math.max(next.at - now, 1));
+    if (next === undefined) return;
+    this.#cancelTimer ??= this.#clock.setTimer(() => this.#pass(), Math.max(next.at - now, 1));
   }
 
   /** Lets go of what is over at the head of the list, and of the timer when nothing is left. */
@@ -90,8 +93,8 @@ export class Deadlines {
     if (this.#first === this.#pending.length) {
       this.#pending = [];
       this.#first = 0;
-      clearTimeout(this.#timer);
-      this.#timer = undefined;
+      this.#cancelTimer?.();
+      this.#cancelTimer = undefined;
     } else if (this.#first > 1000 && this.#first > this.#pending.length / 2) {
       this.#pending = this.#pending.slice(this.#first);
       this.#first = 0;
@@ -109,11 +112,7 @@ export function within<T>(promise: Promise<T>, signal: AbortSignal): Promise<T> 
     const abort = () => reject(signal.reason);
     if (signal.aborted) abort();
     signal.addEventListener("abort", abort, { once: true });
-    const settle = <Outcome>(tell: (outcome: Outcome) => void) => (outcome: Outcome) => {
-      signal.removeEventListener("abort", abort);
-      tell(outcome);
-    };
-    promise.then(settle(resolve), settle(reject));
+    promise.then(resolve, reject).finally(() => signal.removeEventListener("abort", abort));
   });
 }
 

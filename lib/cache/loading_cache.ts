@@ -1,35 +1,47 @@
-// A bounded cache in which concurrent callers of one key share one load ("single flight"). Everything that the service
-// remembers about other servers goes through it, so that every memory has a bound and a storm costs one look-up.
+// A bounded cache in which concurrent callers of one key share one load ("single flight"), and which keeps a good value
+// through failures that may pass ("stale if error"). Everything that the service remembers about other servers goes
+// through it, so that each memory has a bound and a storm costs one look-up.
 
-/** What a load brought back: the value, and for how long it may be served. 0 ms = to the waiting callers only. */
+import type { Clock } from "../async/clock.ts";
+import { within } from "../async/deadline.ts";
+import { BoundedMap } from "./bounded_map.ts";
+
+/** What a load brought back. */
 export interface Loaded<Value> {
   readonly value: Value;
+  /** For how long it may be served. 0 ms = to the waiting callers only. */
   readonly ttlMs: number;
+  /** True for a failure that may pass: a good value that is held and not too old is served instead, for `ttlMs`. */
+  readonly isFailure?: boolean;
 }
 
-/** How a {@link FlightCache} is bounded and which clock it reads. */
-export interface FlightCacheOptions {
+/** How a {@link LoadingCache} is bounded. Its bytes are `capacity` times what a key and a value may have at most. */
+export interface LoadingCacheOptions<Value> {
   /** Entries kept; past that the least recently used one goes. */
   readonly capacity: number;
-  /** A clock that never jumps, in ms. */
-  readonly monotonicNow: () => number;
+  readonly clock: Pick<Clock, "monotonicNow">;
+  /** How old a good value may become while loads fail, in ms from its load. 0 unless given. */
+  readonly maxStaleMs?: number;
+  /** Gives the value to serve after a failure; the held one unless given. */
+  readonly keep?: (held: Value, failure: Value) => Value;
 }
 
 interface Entry<Value> {
   readonly value: Value;
   readonly freshUntil: number;
+  /** When the value was loaded; null for a failure. */
+  readonly loadedAt: number | null;
 }
 
-/** Least-recently-used cache with a time to live per entry and one load at a time per key. Failures are not kept. */
-export class FlightCache<Value> {
-  readonly #entries = new Map<string, Entry<Value>>();
+/** Least-recently-used cache with a time to live per entry and one load at a time per key. Rejections are not kept. */
+export class LoadingCache<Value> {
+  readonly #entries: BoundedMap<string, Entry<Value>>;
   readonly #flights = new Map<string, Promise<Value>>();
-  readonly #capacity: number;
-  readonly #now: () => number;
+  readonly #options: LoadingCacheOptions<Value>;
 
-  constructor(options: FlightCacheOptions) {
-    this.#capacity = options.capacity;
-    this.#now = options.monotonicNow;
+  constructor(options: LoadingCacheOptions<Value>) {
+    this.#options = options;
+    this.#entries = new BoundedMap(options.capacity);
   }
 
   /** Entries held, stale ones included: never above the capacity. */
@@ -37,29 +49,29 @@ export class FlightCache<Value> {
     return this.#entries.size;
   }
 
-  /** The fresh value of a key, or undefined. */
-  get(key: string): Value | undefined {
-    const entry = this.#entries.get(key);
-    if (entry === undefined || entry.freshUntil <= this.#now()) return undefined;
-    this.#entries.delete(key);
-    this.#entries.set(key, entry);
-    return entry.value;
+  /** Whether a fresh value is held. */
+  has(key: string): boolean {
+    return this.#fresh(key) !== undefined;
   }
 
   /**
-   * The fresh value, else the load already under way, else a new load.
+   * Gives the fresh value, else that of the load under way, else that of a new load.
    *
-   * @param load Gets the stale value when there is one: a caller may prefer it to a failure.
+   * @param signal Ends the wait of this caller; the load goes on for the others.
+   * @throws What the load throws, or the signal's reason.
    */
-  getOrLoad(key: string, load: (stale: Value | undefined) => Promise<Loaded<Value>>): Promise<Value> {
-    const cached = this.get(key);
-    if (cached !== undefined) return Promise.resolve(cached);
+  get(key: string, load: () => Promise<Loaded<Value>>, signal?: AbortSignal): Promise<Value> {
+    const entry = this.#fresh(key);
+    if (entry !== undefined) {
+      this.#entries.set(key, entry); // used last
+      return Promise.resolve(entry.value);
+    }
     let flight = this.#flights.get(key);
     if (flight === undefined) {
-      flight = this.#fly(key, load);
+      flight = this.#load(key, load);
       this.#flights.set(key, flight);
     }
-    return flight;
+    return signal === undefined ? flight : within(flight, signal);
   }
 
   /** Forgets a key; a load under way still answers its callers and is stored. */
@@ -67,22 +79,31 @@ export class FlightCache<Value> {
     this.#entries.delete(key);
   }
 
-  async #fly(key: string, load: (stale: Value | undefined) => Promise<Loaded<Value>>): Promise<Value> {
+  #fresh(key: string): Entry<Value> | undefined {
+    const entry = this.#entries.get(key);
+    return entry !== undefined && this.#options.clock.monotonicNow() < entry.freshUntil ? entry : undefined;
+  }
+
+  async #load(key: string, load: () => Promise<Loaded<Value>>): Promise<Value> {
     try {
-      const { value, ttlMs } = await Promise.try(load, this.#entries.get(key)?.value);
-      this.#entries.delete(key);
-      if (ttlMs > 0) {
-        this.#entries.set(key, { value, freshUntil: this.#now() + ttlMs });
-        if (this.#entries.size > this.#capacity) this.#dropOldest();
-      }
-      return value;
+      const loaded = await Promise.try(load);
+      const entry = this.#entryOf(loaded, this.#entries.get(key));
+      if (loaded.ttlMs > 0) this.#entries.set(key, entry);
+      else this.#entries.delete(key);
+      return entry.value;
     } finally {
       this.#flights.delete(key);
     }
   }
 
-  #dropOldest(): void {
-    const oldest = this.#entries.keys().next();
-    if (!oldest.done) this.#entries.delete(oldest.value);
+  #entryOf({ value, ttlMs, isFailure }: Loaded<Value>, held: Entry<Value> | undefined): Entry<Value> {
+    const { clock, maxStaleMs = 0, keep } = this.#options;
+    const now = clock.monotonicNow();
+    const freshUntil = now + ttlMs;
+    if (!isFailure) return { value, freshUntil, loadedAt: now };
+    if (held === undefined || held.loadedAt === null || now - held.loadedAt >= maxStaleMs) {
+      return { value, freshUntil, loadedAt: null };
+    }
+    return { value: keep?.(held.value, value) ?? held.value, freshUntil, loadedAt: held.loadedAt };
   }
 }

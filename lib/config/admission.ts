@@ -4,7 +4,8 @@ import type { Environment } from "./environment.ts";
 import { readFullAccess, warnIfItMatchesNobody } from "./homeserver_names.ts";
 import { parseNetworks, splitList } from "./values.ts";
 import type { VariableName } from "./variables.ts";
-import { HomeserverLists, type HomeserverPattern, parseHomeserverPattern } from "../admission/homeserver_policy.ts";
+import { type HomeserverPattern, HomeserverPolicy, parseHomeserverPattern } from "../admission/homeserver_policy.ts";
+import { parseServerName } from "../matrix/server_name.ts";
 import type { Network } from "../net/ip_range.ts";
 
 /** Requests per client address and window. */
@@ -83,13 +84,20 @@ function warnAboutContradictions(
   { allowed, blocked }: Admission["homeservers"],
   fullAccess: Admission["fullAccess"],
 ): void {
-  const byBlocked = new HomeserverLists({ allowed: "*", blocked, fullAccess });
+  const byBlocked = new HomeserverPolicy({
+    allowed: "*",
+    blocked,
+    fullAccess,
+    overridden: new Set(),
+    tlsSkipped: false,
+  });
+  const isServed = (server: string) => byBlocked.serves(parseServerName(server));
   for (const server of fullAccess === "*" ? [] : fullAccess) {
-    if (byBlocked.allows(server)) continue;
+    if (isServed(server)) continue;
     problems.warn(`${BLOCKED} covers "${server}", which LIVEKIT_FULL_ACCESS_HOMESERVERS lists: it is refused`);
   }
   for (const { text, name, isSuffix } of allowed === "*" ? [] : allowed) {
-    if (byBlocked.allows(isSuffix ? `x.${name}` : name)) continue;
+    if (isServed(isSuffix ? `x.${name}` : name)) continue;
     problems.warn(`${BLOCKED} covers "${text}", which ${ALLOWED} lists: it is refused`);
   }
 }

@@ -1,19 +1,22 @@
-// The front: a route table, CORS on every answer, caps on every body, and the one place where errors become responses.
-// A pure function from Request to Response; it opens no socket.
+// The front: a route table, caps on every body, and the one place where errors become responses. A pure function from
+// Request to Response; it opens no socket.
 
-import type { Capacity } from "../admission/concurrency.ts";
-import { Deadlines } from "../async/deadline.ts";
-import { delegate, exchange, type ExchangeDeps, type TokenRequest } from "../exchange.ts";
-import type { HomeserverLists } from "../admission/homeserver_policy.ts";
-import type { Network } from "../net/ip_range.ts";
-import { errorStack } from "../log/error_text.ts";
-import type { Log } from "../log/log.ts";
-import { BodyReader } from "./body.ts";
-import { type ClientAddress, clientAddress } from "../admission/client_address.ts";
-import type { WebhookClaims } from "../livekit/webhook_receiver.ts";
-import { MatrixError } from "../matrix_error.ts";
+import { clientAddress, isTrustedPeer } from "../admission/client_address.ts";
+import type { ConcurrencyLimit } from "../admission/concurrency.ts";
+import type { HomeserverPolicy } from "../admission/homeserver_policy.ts";
 import type { RateLimit } from "../admission/rate_limit.ts";
+import type { Clock } from "../async/clock.ts";
+import { Deadlines } from "../async/deadline.ts";
+import { delegate, exchange, type ExchangeParts, type RequestContext, type TokenRequest } from "../exchange.ts";
+import type { WebhookClaims } from "../livekit/webhook_receiver.ts";
+import type { Log } from "../log/log.ts";
+import { MatrixError } from "../matrix_error.ts";
+import type { Network } from "../net/ip_range.ts";
+import { basePage } from "./base_page.ts";
+import { BodyReader } from "./body.ts";
 import { parseDelegationRequest, parseSfuRequest, parseTokenRequest } from "./request_bodies.ts";
+import { RequestRecord } from "./request_record.ts";
+import { complete, empty, errorResponse, json } from "./responses.ts";
 
 /** What is known of a request beside itself. */
 export interface RequestInfo {
@@ -25,15 +28,16 @@ export interface RequestInfo {
 export type App = (request: Request, info: RequestInfo) => Promise<Response>;
 
 /** What the front needs. */
-export interface AppDeps {
-  readonly exchange: ExchangeDeps;
-  readonly capacity: Capacity;
+export interface AppOptions {
+  readonly exchange: ExchangeParts;
+  readonly concurrency: Pick<ConcurrencyLimit, "acquire">;
   /** Whose users may ask at all. */
-  readonly homeservers: Pick<HomeserverLists, "allows">;
+  readonly homeservers: Pick<HomeserverPolicy, "serves">;
   /** How often a client may ask; null = as often as it likes. */
   readonly rateLimit: Pick<RateLimit, "take"> | null;
-  /** Networks of proxies whose `X-Forwarded-For` counts. */
+  /** Networks of proxies whose `X-Forwarded-For` and `X-Request-Id` count. */
   readonly trustedProxies: readonly Network[];
+  readonly clock: Clock;
   readonly log: Log;
   /** Whether `/delegate_delayed_leave` exists. */
   readonly takesDelegations: boolean;
@@ -45,13 +49,30 @@ export interface AppDeps {
   readonly isDraining: () => boolean;
 }
 
+/** A request on its way through the front. */
+interface Arrival {
+  readonly request: Request;
+  readonly info: RequestInfo;
+  readonly record: RequestRecord;
+}
+
 interface Route {
   /** Matched at the end of the path, below any prefix that a proxy left in place. */
   readonly path: string;
   readonly methods: readonly string[];
   /** True where any other method is answered like the first one. */
   readonly anyMethod?: true;
-  readonly handle: (request: Request, info: RequestInfo) => Promise<Response>;
+  /** Clients ask it without a body for whether it exists, and act on any answer but 404. */
+  readonly isProbed?: true;
+  readonly handle: (arrival: Arrival) => Promise<Response>;
+}
+
+/** How a route turns a body into an answer. */
+interface Job<Wanted extends TokenRequest> {
+  readonly parse: (body: Uint8Array) => Wanted;
+  readonly work: (wanted: Wanted, parts: ExchangeParts, context: RequestContext) => Promise<unknown>;
+  /** The message of the log record. */
+  readonly done: string;
 }
 
 const MAX_JSON_BYTES = 64 * 1024;
@@ -63,82 +84,108 @@ const MAX_URL_CHARACTERS = 8192;
 /** From the first byte of a request to its answer: the body, the homeserver, the SFU. */
 const DEADLINE_MS = 10_000;
 
-const CORS: Readonly<Record<string, string>> = {
-  "access-control-allow-origin": "*",
-  "access-control-allow-methods": "POST",
-  "access-control-allow-headers": "Accept, Content-Type, Content-Length, Accept-Encoding, X-CSRF-Token",
-  "access-control-expose-headers": "Retry-After",
-  "access-control-max-age": "86400",
-};
+// What proxies make: UUIDs, hexadecimal, base64, and what tracing puts together of them.
+const REQUEST_ID = /^[\w.:=+/@-]{1,128}$/;
 
 /** Builds the front. */
-export function createApp(deps: AppDeps): App {
-  const deadlines = new Deadlines(DEADLINE_MS);
+export function createApp(options: AppOptions): App {
+  const { clock, log, trustedProxies } = options;
+  const deadlines = new Deadlines(DEADLINE_MS, clock);
   const bodies = new BodyReader();
   // Apart from those of clients, who may send any number of large ones.
   const webhookBodies = new BodyReader(MAX_WEBHOOKS_IN_PIECES);
-  const delegation: Route = {
-    path: "/delegate_delayed_leave",
+  const post = <Wanted extends TokenRequest>(path: string, job: Job<Wanted>): Route => ({
+    path,
     methods: ["POST"],
-    handle: (request, info) => answer(request, info, parseDelegationRequest, delegate),
-  };
+    handle: (arrival) => answer(arrival, job),
+  });
+  const delegation = { parse: parseDelegationRequest, work: delegate, done: "Delegated" };
   const routes: readonly Route[] = [
-    {
-      path: "/sfu/get",
-      methods: ["POST"],
-      handle: (request, info) => answer(request, info, parseSfuRequest, exchange),
-    },
-    {
-      path: "/get_token",
-      methods: ["POST"],
-      handle: (request, info) => answer(request, info, parseTokenRequest, exchange),
-    },
+    post("/sfu/get", { parse: parseSfuRequest, work: exchange, done: "Granted" }),
+    post("/get_token", { parse: parseTokenRequest, work: exchange, done: "Granted" }),
     // Missing where delegation is off: to clients any other answer than 404 means that it is on.
-    ...(deps.takesDelegations ? [delegation] : []),
+    ...(options.takesDelegations ? [{ ...post("/delegate_delayed_leave", delegation), isProbed: true } as const] : []),
     { path: "/sfu_webhook", methods: ["POST"], anyMethod: true, handle: takeWebhook },
-    { path: "/healthz", methods: ["GET", "HEAD"], handle: () => Promise.resolve(empty()) },
+    { path: "/healthz", methods: ["GET", "HEAD"], handle: checkHealth },
   ];
 
-  async function answer<Wanted extends TokenRequest>(
-    request: Request,
-    info: RequestInfo,
-    parse: (body: Uint8Array) => Wanted,
-    work: (wanted: Wanted, deps: ExchangeDeps, signal: AbortSignal) => Promise<unknown>,
-  ): Promise<Response> {
-    if (deps.isDraining()) throw new MatrixError(503, "M_UNKNOWN", "The service is shutting down");
+  async function answer<Wanted extends TokenRequest>(arrival: Arrival, job: Job<Wanted>): Promise<Response> {
+    if (options.isDraining()) throw new MatrixError(503, "M_UNKNOWN", "The service is shutting down");
+    const { request, info, record } = arrival;
     return await deadlines.run(async (signal) => {
-      const wanted = parse(await bodies.read(request, MAX_JSON_BYTES, signal));
-      if (deps.rateLimit !== null) await deps.rateLimit.take(clientOf(request, info, deps.trustedProxies));
-      const server = wanted.openIdToken.matrixServerName;
-      if (!deps.homeservers.allows(server)) throw forbidden(server);
-      return json(200, await deps.capacity.run(server, () => work(wanted, deps.exchange, signal)));
+      const wanted = job.parse(await bodies.read(request, MAX_JSON_BYTES, signal));
+      const { homeserver, matrixServerName } = wanted.openIdToken;
+      record.note({ homeserver: matrixServerName });
+      if (options.rateLimit !== null) {
+        const forwardedFor = request.headers.get("x-forwarded-for");
+        await options.rateLimit.take(clientAddress(peerOf(info), forwardedFor, trustedProxies));
+      }
+      if (!options.homeservers.serves(homeserver)) throw forbidden(matrixServerName);
+      // A text that is no server name leads nowhere, and ends when its user would be verified.
+      using _permit = homeserver === null ? null : options.concurrency.acquire(homeserver);
+      const body = await job.work(wanted, options.exchange, { signal, note: record.note });
+      record.answered(job.done);
+      return json(200, body);
     });
   }
 
   // LiveKit holds back a room's events while one is unanswered, and operators probe the route without a signature:
   // always 200, before anything else happens. Reading the body first keeps the connection usable.
-  async function takeWebhook(request: Request): Promise<Response> {
-    const claims = request.method === "POST" ? deps.judgeWebhook(request.headers.get("authorization") ?? "") : null;
+  async function takeWebhook({ request }: Arrival): Promise<Response> {
+    const claims = request.method === "POST" ? options.judgeWebhook(request.headers.get("authorization") ?? "") : null;
     const [reader, maxBytes] = claims === null ? [bodies, MAX_JSON_BYTES] : [webhookBodies, MAX_WEBHOOK_BYTES];
     const body = await deadlines.run((signal) => reader.read(request, maxBytes, signal)).catch(() => null);
-    if (body !== null && claims !== null) setTimeout(() => deps.onWebhook(body, claims), 0);
+    if (body !== null && claims !== null) setTimeout(() => options.onWebhook(body, claims), 0);
     return empty();
   }
 
+  function checkHealth(): Promise<Response> {
+    log.debug("Answered a health check");
+    return Promise.resolve(empty());
+  }
+
+  /** A trusted proxy's own ID, so that one search finds the request in both logs; else one of ours. */
+  function requestIdOf(request: Request, info: RequestInfo): string {
+    const given = request.headers.get("x-request-id");
+    const counts = given !== null && REQUEST_ID.test(given) && isTrustedPeer(peerOf(info), trustedProxies);
+    return counts ? given : crypto.randomUUID();
+  }
+
+  function assertAnswerable(route: Route | undefined, { method, url }: Request): asserts route is Route {
+    if (url.length > MAX_URL_CHARACTERS) throw new MatrixError(414, "M_UNRECOGNIZED", "The URL is too long");
+    if (route === undefined) throw new MatrixError(404, "M_UNRECOGNIZED", "Unrecognized request");
+    if (route.anyMethod || route.methods.includes(method)) return;
+    throw new MatrixError(405, "M_UNRECOGNIZED", "Method not allowed");
+  }
+
+  function refuse(error: unknown, route: Route | undefined, { request, record }: Arrival): Response {
+    if (!(error instanceof MatrixError)) {
+      record.failed(error);
+      return json(500, { errcode: "M_UNKNOWN", error: `Internal server error (${record.id})` });
+    }
+    record.refused(error, route?.isProbed === true && isBodyless(request));
+    const response = errorResponse(error);
+    if (error.status === 405 && route !== undefined) response.headers.set("allow", allowed(route));
+    return response;
+  }
+
   return async (request, info) => {
-    const path = pathOf(request.url);
-    let route: Route | undefined;
+    const { method, url } = request;
+    const path = pathOf(url);
+    const route = findRoute(routes, path);
+    const methods = route === undefined ? "POST" : route.methods.join(", ");
+    const id = requestIdOf(request, info);
+    if (method === "OPTIONS") return complete(empty(), methods, id);
+    const record = new RequestRecord({ id, route: route?.path ?? null, method, path, clock, log });
+    const arrival = { request, info, record };
     try {
-      route = findRoute(routes, path);
-      if (request.method === "OPTIONS") return withCors(empty(), route);
-      if (request.url.length > MAX_URL_CHARACTERS) throw new MatrixError(414, "M_UNRECOGNIZED", "The URL is too long");
-      if (route === undefined) throw new MatrixError(404, "M_UNRECOGNIZED", "Unrecognized request");
-      if (!route.anyMethod && !route.methods.includes(request.method)) {
-        throw new MatrixError(405, "M_UNRECOGNIZED", "Method not allowed");
-      }
-      return withCors(await route.handle(request, info), route);
+      assertAnswerable(route, request);
+      return complete(await route.handle(arrival), methods, id);
     } catch (error) {
-      return withCors(errorResponse(error, request.method, path, route, deps.log), route);
+      const page = route === undefined ? basePage(method, path, request.headers.get("accept")) : null;
+      if (page !== null) return complete(page, methods, id);
+      if (route === undefined) hint(log, request, path);
+      return complete(refuse(error, route, arrival), methods, id);
     }
   };
 }
@@ -146,12 +193,23 @@ export function createApp(deps: AppDeps): App {
 /**
  * The route of a path: the same path, or the end of it after any prefix, with repeated slashes taken as one.
  *
- * Nothing under `/_matrix/` is ours, whatever it ends with.
+ * Nothing under `/_matrix/` is a route, whatever it ends with.
  */
 function findRoute(routes: readonly Route[], path: string): Route | undefined {
   const collapsed = path.includes("//") ? path.replace(/\/{2,}/g, "/") : path;
   if (collapsed.includes("/_matrix/")) return undefined;
   return routes.find((route) => collapsed.endsWith(route.path));
+}
+
+/** Tells once a minute what may be wrong with the set-up when a request comes to no route. */
+function hint(log: Log, { method, headers }: Request, path: string): void {
+  if (headers.get("content-type")?.startsWith("application/webhook+json")) {
+    const message = "A webhook came to a wrong path: its URL in LiveKit's configuration must end in /sfu_webhook";
+    return log.warning(message, { method, path, throttle: true });
+  }
+  const message = "A request came to a path that is no route: does a proxy cut off, or add, more than the prefix of " +
+    "livekit_service_url?";
+  log.info(message, { method, path, throttle: true });
 }
 
 // new URL() would do the same at ten times the cost, and would fold "/../" where a proxy did not.
@@ -162,52 +220,19 @@ function pathOf(url: string): string {
   return end < 0 ? url.slice(start) : url.slice(start, start + end);
 }
 
-function clientOf(
-  request: Request,
-  { remoteAddr }: RequestInfo,
-  trustedProxies: readonly Network[],
-): ClientAddress | null {
-  const peer = "hostname" in remoteAddr ? remoteAddr.hostname : null;
-  return clientAddress(peer, request.headers.get("x-forwarded-for"), trustedProxies);
+/** The address at the other end; null on a unix socket. */
+function peerOf({ remoteAddr }: RequestInfo): string | null {
+  return "hostname" in remoteAddr ? remoteAddr.hostname : null;
+}
+
+function isBodyless({ headers, body }: Request): boolean {
+  return headers.get("content-length") === "0" || body === null;
 }
 
 function forbidden(serverName: string): MatrixError {
   return new MatrixError(403, "M_FORBIDDEN", "Users of this homeserver are not served here", {
-    cause: `"${serverName.slice(0, 300)}" is blocked, or not among the allowed homeservers`,
+    cause: `"${serverName.slice(0, 200)}" is blocked, or not among the allowed homeservers`,
   });
-}
-
-function empty(): Response {
-  return new Response(null, { status: 200 });
-}
-
-function json(status: number, body: unknown): Response {
-  return new Response(`${JSON.stringify(body)}\n`, { status, headers: { "content-type": "application/json" } });
-}
-
-function errorResponse(error: unknown, method: string, path: string, route: Route | undefined, log: Log): Response {
-  if (!(error instanceof MatrixError)) {
-    const id = crypto.randomUUID();
-    log.error("Cannot answer a request: this is a bug", { id, path, stack: errorStack(error) });
-    return json(500, { errcode: "M_UNKNOWN", error: `Internal server error (${id})` });
-  }
-  const { status, errcode, message, retryAfterSeconds, retryAfterMs } = error;
-  const cause = error.cause instanceof Error ? error.cause.message : error.cause ?? message;
-  const fields = { status, errcode, method, path: path.slice(0, 200), cause };
-  // Scanners ask for anything, all day; and who asks too often is told of elsewhere, now and then.
-  if (status === 404 || status === 405 || status === 414 || status === 429) log.debug("Refused", fields);
-  else log.info("Refused", fields);
-  const retryAfter = retryAfterMs === undefined ? {} : { retry_after_ms: retryAfterMs };
-  const response = json(status, { errcode, error: message, ...retryAfter });
-  if (retryAfterSeconds !== undefined) response.headers.set("retry-after", String(retryAfterSeconds));
-  if (status === 405 && route !== undefined) response.headers.set("allow", allowed(route));
-  return response;
-}
-
-function withCors(response: Response, route: Route | undefined): Response {
-  for (const name in CORS) response.headers.set(name, CORS[name] ?? "");
-  if (route !== undefined) response.headers.set("access-control-allow-methods", route.methods.join(", "));
-  return response;
 }
 
 function allowed(route: Route): string {

@@ -5,10 +5,9 @@
 import { assertIdentityFits, type DelayedLeave, type DelegationRequest, type TokenRequest } from "../exchange.ts";
 import { LEGACY_SLOT } from "../livekit/identity.ts";
 import { MAX_DELAY_ID_BYTES } from "../matrix/delayed_events.ts";
-import type { OpenIdToken } from "../matrix/openid.ts";
+import { type OpenIdToken, openIdToken } from "../matrix/openid.ts";
 import { byteLength } from "../matrix/server_name.ts";
 import { MatrixError } from "../matrix_error.ts";
-import { Secret } from "../secret.ts";
 
 const UTF8 = new TextDecoder("utf-8", { fatal: true, ignoreBOM: true });
 const MAX_DELAY_MS = 24 * 60 * 60_000;
@@ -128,7 +127,7 @@ function tokenTexts(fields: Fields): TokenTexts {
 function toOpenIdToken({ accessToken, matrixServerName }: TokenTexts, missing: string): OpenIdToken {
   if (accessToken === "" || matrixServerName === "") throw badJson(missing);
   assertLength("access_token", accessToken, MAX_TOKEN_BYTES);
-  return { accessToken: new Secret(accessToken), matrixServerName };
+  return openIdToken(accessToken, matrixServerName);
 }
 
 interface DelayFields {

@@ -1,12 +1,12 @@
 // Who may hand a delayed leave event over: the checks between a request and the manager.
 
 import { withDeadline, within } from "../async/deadline.ts";
-import { MatrixError } from "../matrix_error.ts";
+import { type ErrorDetails, MatrixError } from "../matrix_error.ts";
 import { type Identity, MAX_IDENTITY_BYTES, type RoomAlias } from "../livekit/identity.ts";
 import type { ClientDiscovery } from "../matrix/client_discovery.ts";
 import type { DelayedEvents } from "../matrix/delayed_events.ts";
 import { byteLength, serverOf, type UserId } from "../matrix/server_name.ts";
-import { FlightCache } from "../cache/loading_cache.ts";
+import { LoadingCache } from "../cache/loading_cache.ts";
 import type { Log } from "../log/log.ts";
 import type { Delegation } from "./machine/job.ts";
 import { JobLimits, type JobLimitsDeps } from "./job_limits.ts";
@@ -50,13 +50,13 @@ const CACHED_SERVERS = 1000;
 /** Checks delegations. */
 export class Delegations {
   readonly #deps: DelegationsDeps;
-  readonly #support: FlightCache<boolean | "unknown">;
+  readonly #support: LoadingCache<boolean | "unknown">;
   readonly #caps: JobLimits | null;
 
   constructor(deps: DelegationsDeps) {
     this.#deps = deps;
     this.#caps = deps.manager === null ? null : new JobLimits({ ...deps, manager: deps.manager });
-    this.#support = new FlightCache({ capacity: CACHED_SERVERS, monotonicNow: deps.monotonicNow });
+    this.#support = new LoadingCache({ capacity: CACHED_SERVERS, clock: deps });
   }
 
   /**
@@ -80,10 +80,8 @@ export class Delegations {
     assertRoom();
     const found = await within(discovery.find(homeserver), signal).catch(() => null);
     if (found === null || found.outcome === "not-found") {
-      const steps = found === null ? ["no answer in time"] : found.story;
-      const fields = { homeserver, steps, throttle: homeserver };
-      this.#deps.log.warning("Cannot resolve the client-server API of a homeserver", fields);
-      throw badJson("Unable to resolve client-server API");
+      const steps = found === null ? ["no answer in time"] : found.steps;
+      throw badJson("Unable to resolve client-server API", { fields: { steps } });
     }
     void this.#warnIfUnsupported(wish.user);
     return async () => {
@@ -94,8 +92,8 @@ export class Delegations {
 
   async #warnIfUnsupported(user: UserId): Promise<void> {
     const homeserver = serverOf(user);
-    if (this.#support.get(homeserver) !== undefined) return;
-    const supports = await this.#support.getOrLoad(homeserver, async () => {
+    if (this.#support.has(homeserver)) return;
+    const supports = await this.#support.get(homeserver, async () => {
       const ask = (signal: AbortSignal) => this.#deps.delayedEvents.supports(homeserver, signal);
       const answer = await withDeadline(SUPPORT_TIMEOUT_MS, ask).catch(() => null);
       return answer === null
@@ -122,6 +120,6 @@ function refused(message: string, refusal: Refusal): MatrixError {
   return refusal === "at a token route" ? badJson(message) : new MatrixError(403, "M_FORBIDDEN", message);
 }
 
-function badJson(message: string): MatrixError {
-  return new MatrixError(400, "M_BAD_JSON", message);
+function badJson(message: string, details: ErrorDetails = {}): MatrixError {
+  return new MatrixError(400, "M_BAD_JSON", message, { details });
 }

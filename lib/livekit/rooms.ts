@@ -1,18 +1,17 @@
 // Is the room there? With `room.auto_create: false` at the SFU nobody can join a room that was not created for them.
 
-import { DeadlineError, Deadlines, within } from "../async/deadline.ts";
-import { FlightCache, type Loaded } from "../cache/loading_cache.ts";
+import type { Clock } from "../async/clock.ts";
+import { DeadlineError, Deadlines } from "../async/deadline.ts";
+import { type Loaded, LoadingCache } from "../cache/loading_cache.ts";
 import { MatrixError } from "../matrix_error.ts";
-import type { Log } from "../log/log.ts";
 import type { RoomAlias } from "./identity.ts";
 import type { RoomService, RoomState } from "./room_service.ts";
 import { SfuError } from "./sfu_error.ts";
 
 /** What {@link Rooms} needs from outside. */
-export interface RoomsDeps {
+export interface RoomsOptions {
   readonly roomService: Pick<RoomService, "createRoom">;
-  readonly monotonicNow: () => number;
-  readonly log: Log;
+  readonly clock: Clock;
 }
 
 const CACHED_ROOMS = 10_000;
@@ -24,45 +23,48 @@ const EXISTS_TTL_MS = 10_000;
 
 /** Creates rooms, once per storm. */
 export class Rooms {
-  readonly #deps: RoomsDeps;
-  readonly #existing: FlightCache<true>;
-  readonly #deadlines = new Deadlines(CREATE_TIMEOUT_MS);
+  readonly #roomService: Pick<RoomService, "createRoom">;
+  readonly #existing: LoadingCache<true>;
+  readonly #deadlines: Deadlines;
 
-  constructor(deps: RoomsDeps) {
-    this.#deps = deps;
-    this.#existing = new FlightCache({ capacity: CACHED_ROOMS, monotonicNow: deps.monotonicNow });
+  constructor({ roomService, clock }: RoomsOptions) {
+    this.#roomService = roomService;
+    this.#existing = new LoadingCache({ capacity: CACHED_ROOMS, clock });
+    this.#deadlines = new Deadlines(CREATE_TIMEOUT_MS, clock);
   }
 
   /**
    * Makes sure that the room exists and stays long enough to be joined.
    *
-   * @throws MatrixError 500 when the SFU does not create it; the cause is logged.
+   * @returns Whether the SFU need not be asked for this request: it was a moment ago, or is for another one.
+   * @throws MatrixError 500 when the SFU does not create it.
    */
-  async ensure(alias: RoomAlias, signal: AbortSignal): Promise<void> {
-    if (this.#existing.get(alias) !== undefined) return;
-    const flight = this.#existing.getOrLoad(alias, () => this.#create(alias));
+  async ensure(alias: RoomAlias, signal: AbortSignal): Promise<boolean> {
+    let wasKnown = true;
+    const load = () => {
+      wasKnown = false;
+      return this.#create(alias);
+    };
     try {
-      await within(flight, signal);
+      await this.#existing.get(alias, load, signal);
+      return wasKnown;
     } catch (error) {
       throw signal.aborted ? unableToCreate(error) : error;
     }
   }
 
-  /** The SFU says that the room has ended: the next request creates it anew. */
+  /** Forgets a room that has ended: the next request creates it anew. */
   forget(alias: RoomAlias): void {
     this.#existing.delete(alias);
   }
 
   async #create(alias: RoomAlias): Promise<Loaded<true>> {
     try {
-      const create = (signal: AbortSignal) => this.#deps.roomService.createRoom(alias, signal);
-      const room = await this.#deadlines.limit(create);
+      const room = await this.#deadlines.enforce((signal) => this.#roomService.createRoom(alias, signal));
       return { value: true, ttlMs: isSafeToRemember(room) ? EXISTS_TTL_MS : 0 };
     } catch (error) {
       if (!(error instanceof SfuError || error instanceof DeadlineError)) throw error;
-      const failure = error instanceof SfuError ? error.failure : "timeout";
-      this.#deps.log.error("Cannot create a room on the SFU", { room: alias, failure, cause: error.message });
-      throw unableToCreate(error);
+      throw unableToCreate(error, error instanceof SfuError ? error.failure : "timeout");
     }
   }
 }
@@ -71,6 +73,7 @@ function isSafeToRemember(room: RoomState): boolean {
   return room.participants > 0 || Math.abs(room.ageMs) < EXISTS_TTL_MS;
 }
 
-function unableToCreate(cause: unknown): MatrixError {
-  return new MatrixError(500, "M_UNKNOWN", "Unable to create room on SFU", { cause });
+function unableToCreate(cause: unknown, failure = "timeout"): MatrixError {
+  const details = { summary: "Cannot create a room on the SFU", fields: { failure } };
+  return new MatrixError(500, "M_UNKNOWN", "Unable to create room on SFU", { cause, details });
 }

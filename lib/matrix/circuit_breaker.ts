@@ -1,69 +1,80 @@
-// Remembers for a few seconds that a server cannot be reached, so that everybody else need not find it out by
-// themselves. Then one request tries again, and the others are answered from memory until it knows.
+// Circuit breaker: a server that can't be reached is left alone for a while, then one call tries it, and all the others
+// learn from that one instead of finding out by themselves.
 
-import type { OutboundFailure } from "../net/outbound_error.ts";
-
-/** A failure to reach a server. */
-export interface Outage {
-  readonly story: readonly string[];
-}
-
-interface Memory extends Outage {
-  /** The next request after this finds out. */
-  readonly until: number;
-  /** Somebody is finding out; from then on nobody waits for them any more. */
-  probedUntil: number;
-}
-
-// What came quickly to nothing costs little to try again: it is remembered about as long as it took.
-const MIN_MEMORY_MS = 1000;
-const MAX_MEMORY_MS = 5000;
-const MAX_PROBE_MS = 5000;
-const MAX_REMEMBERED = 5000;
-
-// A server that answered, slowly or with a refusal, was reached.
-const UNREACHABLE: ReadonlySet<OutboundFailure> = new Set<OutboundFailure>(["dns", "connect", "tls"]);
+import type { Clock } from "../async/clock.ts";
 
 /**
- * Outages of the last seconds, bounded. By the exact name: another spelling may be a way around the operator's overrides,
- * and what is learnt there must not be held against the real one.
+ * Where a breaker stands.
+ * - `closed`: calls go out.
+ * - `open`: none does.
+ * - `half-open`: the pause is over, and one trial goes out.
  */
-export class Outages {
-  readonly #memories = new Map<string, Memory>();
-  readonly #now: () => number;
+export type CircuitState = "closed" | "open" | "half-open";
 
-  /** @param monotonicNow A clock that never jumps, in ms. */
-  constructor(monotonicNow: () => number) {
-    this.#now = monotonicNow;
+/** How a {@link CircuitBreaker} behaves. */
+export interface CircuitBreakerOptions {
+  readonly clock: Pick<Clock, "monotonicNow">;
+  /**
+   * Gives how long the breaker stays open, in ms.
+   *
+   * @param failures In a row: 1 for the first.
+   * @param tookMs How long the failed call took.
+   */
+  readonly pauseMs: (failures: number, tookMs: number) => number;
+  /** For how long a trial is waited for before another one goes out, in ms. */
+  readonly trialMs: number;
+}
+
+/** The breaker of one server. All times are ms of the monotonic clock. */
+export class CircuitBreaker {
+  readonly #options: CircuitBreakerOptions;
+  #failures = 0;
+  #failedAt = -Infinity;
+  #openUntil = -Infinity;
+  #trialUntil = -Infinity;
+
+  constructor(options: CircuitBreakerOptions) {
+    this.#options = options;
   }
 
-  /** Servers remembered: at most 5,000. */
-  get size(): number {
-    return this.#memories.size;
+  get state(): CircuitState {
+    if (this.#failures === 0) return "closed";
+    return this.#options.clock.monotonicNow() < this.#openUntil ? "open" : "half-open";
   }
 
-  /** The outage that answers a request now; null when the request shall go out. */
-  current(server: string): Outage | null {
-    const memory = this.#memories.get(server);
-    const now = this.#now();
-    if (memory === undefined) return null;
-    if (now < memory.until || now < memory.probedUntil) return memory;
-    memory.probedUntil = now + MAX_PROBE_MS;
-    return null;
+  /** When the next trial may go out; -Infinity while closed. */
+  get retryAt(): number {
+    return this.#openUntil;
+  }
+
+  /** Whether a call may go out now. In `half-open` the first one to ask is the trial. */
+  tryPass(): boolean {
+    const { state } = this;
+    if (state === "closed") return true;
+    const now = this.#options.clock.monotonicNow();
+    if (state === "open" || now < this.#trialUntil) return false;
+    this.#trialUntil = now + this.#options.trialMs;
+    return true;
+  }
+
+  /** Closes it: the server was reached. */
+  succeed(): void {
+    this.#failures = 0;
+    this.#openUntil = -Infinity;
+    this.#trialUntil = -Infinity;
   }
 
   /**
-   * Takes in what came of a request that went out.
+   * Opens it. Calls that were under way together fail together, which counts as one failure.
    *
-   * @param failure null for an answer, whatever it says.
-   * @param tookMs How long it took to find out.
+   * @param startedAt When the failed call went out.
    */
-  learn(server: string, failure: OutboundFailure | null, story: readonly string[], tookMs: number): void {
-    this.#memories.delete(server);
-    if (failure === null || !UNREACHABLE.has(failure)) return;
-    const memoryMs = Math.min(Math.max(tookMs, MIN_MEMORY_MS), MAX_MEMORY_MS);
-    this.#memories.set(server, { story, until: this.#now() + memoryMs, probedUntil: 0 });
-    const oldest = this.#memories.keys().next();
-    if (this.#memories.size > MAX_REMEMBERED && !oldest.done) this.#memories.delete(oldest.value);
+  fail(startedAt: number): void {
+    if (startedAt < this.#failedAt) return;
+    const now = this.#options.clock.monotonicNow();
+    this.#failures++;
+    this.#failedAt = now;
+    this.#openUntil = now + this.#options.pauseMs(this.#failures, now - startedAt);
+    this.#trialUntil = -Infinity;
   }
 }

@@ -4,12 +4,14 @@
 import * as v from "valibot";
 import { basePathOf, dialOf } from "../net/endpoint.ts";
 import type { Outbound, OutboundResponse } from "../net/client.ts";
+import { parseJson } from "../net/json.ts";
 import { OutboundError } from "../net/outbound_error.ts";
 import type { ClientApi, ClientDiscovery } from "./client_discovery.ts";
 import type { ServerName } from "./server_name.ts";
+import { stepOf } from "./steps.ts";
 
 /** What the calls need from outside. */
-export interface DelayedEventsDeps {
+export interface DelayedEventsOptions {
   readonly outbound: Outbound;
   readonly discovery: Pick<ClientDiscovery, "find">;
 }
@@ -40,10 +42,10 @@ export type ActionOutcome =
   /** Not asked: another replica may be at work on the room, or the participant is back. */
   | { readonly kind: "held" };
 
-/** An outcome with its story for the log. */
+/** An outcome, and what was asked and answered, for the log. */
 export interface ActionResult {
   readonly outcome: ActionOutcome;
-  readonly story: string;
+  readonly step: string;
 }
 
 /** The longest delay ID that is taken; Synapse's have some twenty bytes. */
@@ -68,10 +70,10 @@ const Versions = v.object({ unstable_features: v.optional(v.record(v.string(), v
 
 /** Calls delayed-event endpoints. */
 export class DelayedEvents {
-  readonly #deps: DelayedEventsDeps;
+  readonly #options: DelayedEventsOptions;
 
-  constructor(deps: DelayedEventsDeps) {
-    this.#deps = deps;
+  constructor(options: DelayedEventsOptions) {
+    this.#options = options;
   }
 
   /** Restarts or sends an event. Never rejects for what a remote server does. */
@@ -81,25 +83,25 @@ export class DelayedEvents {
     action: "restart" | "send",
     signal: AbortSignal,
   ): Promise<ActionResult> {
-    const found = await this.#deps.discovery.find(homeserver);
+    const found = await this.#options.discovery.find(homeserver);
     if (found.outcome === "not-found") {
-      return { outcome: { kind: "failed" }, story: `no client-server API: ${found.story.join("; ")}` };
+      return { outcome: { kind: "failed" }, step: stepOf(`no client-server API: ${found.steps.join("; ")}`) };
     }
     try {
       const path = `${PATH}/${encodeURIComponent(delayId)}/${action}`;
       const response = await this.#send(found.api, "POST", path, signal);
       const body = errorBody(response);
-      const story = `status ${response.status}${body.errcode === "" ? "" : ` ${body.errcode}`}`;
-      return { outcome: classify(response, body), story };
+      const step = `status ${response.status}${body.errcode === "" ? "" : ` ${body.errcode}`}`;
+      return { outcome: classify(response, body), step };
     } catch (error) {
       if (!(error instanceof OutboundError)) throw error;
-      return { outcome: { kind: "failed" }, story: error.message };
+      return { outcome: { kind: "failed" }, step: stepOf(error.message) };
     }
   }
 
-  /** Whether the server says that it has delayed events; null when it could not be asked. */
+  /** Whether the server announces delayed events; null when it could not be asked. */
   async supports(homeserver: ServerName, signal: AbortSignal): Promise<boolean | null> {
-    const found = await this.#deps.discovery.find(homeserver);
+    const found = await this.#options.discovery.find(homeserver);
     if (found.outcome === "not-found") return null;
     try {
       const response = await this.#send(found.api, "GET", VERSIONS_PATH, signal);
@@ -114,7 +116,7 @@ export class DelayedEvents {
 
   #send(api: ClientApi, method: "GET" | "POST", path: string, signal: AbortSignal): Promise<OutboundResponse> {
     const { baseUrl, rule } = api;
-    return this.#deps.outbound.send({
+    return this.#options.outbound.send({
       ...dialOf(baseUrl),
       method,
       path: `${basePathOf(baseUrl)}${path}`,
@@ -164,12 +166,4 @@ function retryAfterMs({ headers }: OutboundResponse, { retry_after_ms: inBody }:
   const candidates = [inBody, seconds * 1000, untilDate, DEFAULT_RETRY_AFTER_MS];
   const asked = candidates.find((ms) => ms !== undefined && ms >= 0) ?? DEFAULT_RETRY_AFTER_MS;
   return Math.min(Math.max(asked, MIN_RETRY_AFTER_MS), MAX_RETRY_AFTER_MS);
-}
-
-function parseJson(body: Uint8Array): unknown {
-  try {
-    return JSON.parse(new TextDecoder().decode(body));
-  } catch {
-    return undefined;
-  }
 }

@@ -1,34 +1,36 @@
 // Asks a homeserver's federation API: finds the server, dials its targets in order, tries once more after a passing
-// fault, and keeps the whole story for the one log record that an operator will read.
+// fault, and keeps every step for the one log record that an operator will read.
 
+import type { Clock } from "../async/clock.ts";
+import { BoundedMap } from "../cache/bounded_map.ts";
 import { type DialRule, ruleBeyond } from "../net/address_guard.ts";
 import { MAX_CONNECTIONS_TO_KNOWN_HOST, type Outbound, type OutboundResponse } from "../net/client.ts";
 import { formatHostAndPort } from "../net/endpoint.ts";
-import { OutboundError } from "../net/outbound_error.ts";
-import { Outages } from "./circuit_breaker.ts";
+import { OutboundError, type OutboundFailure } from "../net/outbound_error.ts";
+import { CircuitBreaker } from "./circuit_breaker.ts";
 import type { ServerDiscovery, Target } from "./server_discovery.ts";
 import { type ServerName, serverNameParts } from "./server_name.ts";
+import { stepOf } from "./steps.ts";
 
-/** What came of a request: an answer with its story, or no answer. */
+/**
+ * What came of a request.
+ * - `answer`: any status.
+ * - `no-answer`: of no target; `failure` is that of the last one, `dns` where there is none.
+ * - `not-asked`: the server could not be reached a moment ago.
+ */
 export type FederationOutcome =
-  | { readonly outcome: "answer"; readonly response: OutboundResponse; readonly story: readonly string[] }
-  | {
-    readonly outcome: "no-answer";
-    readonly story: readonly string[];
-    readonly blocked: boolean;
-    /** Told from memory: nothing was sent. */
-    readonly remembered: boolean;
-  };
+  | { readonly outcome: "answer"; readonly response: OutboundResponse; readonly steps: readonly string[] }
+  | { readonly outcome: "no-answer"; readonly failure: OutboundFailure; readonly steps: readonly string[] }
+  | { readonly outcome: "not-asked"; readonly steps: readonly string[] };
 
 /** What the client needs from outside. */
-export interface FederationClientDeps {
+export interface FederationClientOptions {
   readonly outbound: Outbound;
   readonly discovery: Pick<ServerDiscovery, "resolve">;
   readonly ruleFor: (serverName: string) => DialRule;
   /** Whether a server is worth many connections: one that the operator named, or that has vouched for a user. */
   readonly isKnown?: (server: ServerName) => boolean;
-  readonly monotonicNow: () => number;
-  readonly sleep: (durationMs: number, signal: AbortSignal) => Promise<void>;
+  readonly clock: Clock;
   readonly random: () => number;
 }
 
@@ -39,99 +41,139 @@ const CONNECT_TIMEOUT_MS = 4000;
 const RETRY_WITHIN_MS = 3000;
 const RETRY_PAUSE_MS = 250;
 
+// What came quickly to nothing costs little to try again: a server is left alone about as long as that took.
+const MIN_PAUSE_MS = 1000;
+const MAX_PAUSE_MS = 5000;
+const TRIAL_MS = 5000;
+// A key and a value have a server name and a step: 1 KB at most.
+const MAX_BREAKERS = 5000;
+
+// A server that answered, slowly or with a refusal, was reached.
+const UNREACHABLE: ReadonlySet<OutboundFailure> = new Set<OutboundFailure>(["dns", "connect", "tls"]);
+
+interface Unreachable {
+  readonly breaker: CircuitBreaker;
+  readonly lastStep: string;
+}
+
+interface Attempt {
+  readonly response: OutboundResponse | null;
+  readonly failure: OutboundFailure | null;
+}
+
+/** One request on its way, with what every target gets of it. */
+interface Asking {
+  readonly server: ServerName;
+  readonly path: string;
+  readonly signal: AbortSignal;
+  readonly steps: string[];
+}
+
 /** GET requests to federation APIs, without authentication. */
 export class FederationClient {
-  readonly #deps: FederationClientDeps;
-  readonly #outages: Outages;
+  readonly #options: FederationClientOptions;
+  // By the exact name: another spelling may be a way around the operator's overrides, and what is learnt there must not
+  // be held against the real one.
+  readonly #unreachable = new BoundedMap<ServerName, Unreachable>(MAX_BREAKERS);
 
-  constructor(deps: FederationClientDeps) {
-    this.#deps = deps;
-    this.#outages = new Outages(deps.monotonicNow);
+  constructor(options: FederationClientOptions) {
+    this.#options = options;
+  }
+
+  /** Servers that could not be reached lately: at most 5,000. */
+  get unreachable(): number {
+    return this.#unreachable.size;
   }
 
   /**
    * Asks, unless the server could not be reached a moment ago.
    *
-   * @param path Path and query; the query is never part of the story.
+   * @param path Path and query; the query is never part of the steps.
    * @param signal The deadline of the whole: resolution, every target, and the one retry.
    */
   async get(server: ServerName, path: string, signal: AbortSignal): Promise<FederationOutcome> {
-    const outage = this.#outages.current(server);
-    if (outage !== null) return { outcome: "no-answer", story: outage.story, blocked: false, remembered: true };
-    const startedAt = this.#deps.monotonicNow();
-    const { response, failure, story } = await this.#ask(server, path, signal);
-    this.#outages.learn(server, failure, story, this.#deps.monotonicNow() - startedAt);
+    const known = this.#unreachable.get(server);
+    if (known !== undefined && !known.breaker.tryPass()) {
+      return { outcome: "not-asked", steps: ["not asked again, after a moment ago:", known.lastStep] };
+    }
+    const startedAt = this.#options.clock.monotonicNow();
+    const asking = { server, path, signal, steps: [] };
+    const { response, failure } = await this.#ask(asking);
+    this.#learn(asking, failure, startedAt);
+    const { steps } = asking;
     return response === null
-      ? { outcome: "no-answer", story, blocked: failure === "blocked", remembered: false }
-      : { outcome: "answer", response, story };
+      ? { outcome: "no-answer", failure: failure ?? "dns", steps }
+      : { outcome: "answer", response, steps };
   }
 
-  async #ask(server: ServerName, path: string, signal: AbortSignal): Promise<Attempt & { story: readonly string[] }> {
-    const story: string[] = [];
+  #learn({ server, steps }: Asking, failure: OutboundFailure | null, startedAt: number): void {
+    if (failure === null || !UNREACHABLE.has(failure)) return void this.#unreachable.delete(server);
+    const breaker = this.#unreachable.get(server)?.breaker ?? new CircuitBreaker({
+      clock: this.#options.clock,
+      pauseMs: (_failures, tookMs) => Math.min(Math.max(tookMs, MIN_PAUSE_MS), MAX_PAUSE_MS),
+      trialMs: TRIAL_MS,
+    });
+    breaker.fail(startedAt);
+    this.#unreachable.set(server, { breaker, lastStep: steps.at(-1) ?? "" });
+  }
+
+  async #ask(asking: Asking): Promise<Attempt> {
+    const { clock } = this.#options;
     for (let attempt = 1;; attempt++) {
-      const startedAt = this.#deps.monotonicNow();
-      const result = await this.#attempt(server, path, signal, story);
+      const startedAt = clock.monotonicNow();
+      const result = await this.#attempt(asking);
       const isPassing = result.failure === "connect" || result.failure === "reset" ||
         (result.response !== null && result.response.status >= 500);
-      const isQuick = this.#deps.monotonicNow() - startedAt < RETRY_WITHIN_MS;
-      if (attempt > 1 || !isPassing || !isQuick || signal.aborted) return { ...result, story };
-      // A kept-alive connection that the server had just closed says nothing about the server: no pause.
-      if (result.failure !== "reset") await this.#pause(signal);
-      story.push("tried once more");
+      const isQuick = clock.monotonicNow() - startedAt < RETRY_WITHIN_MS;
+      if (attempt > 1 || !isPassing || !isQuick || asking.signal.aborted) return result;
+      // A kept-alive connection that the server had just closed tells nothing about the server: no pause.
+      if (result.failure !== "reset") await this.#pause(asking.signal);
+      asking.steps.push("tried once more");
     }
   }
 
-  async #attempt(server: ServerName, path: string, signal: AbortSignal, story: string[]): Promise<Attempt> {
-    const { targets, story: steps } = await this.#deps.discovery.resolve(server);
-    if (story.length === 0) story.push(...steps);
+  async #attempt(asking: Asking): Promise<Attempt> {
+    const { targets, steps } = await this.#options.discovery.resolve(asking.server);
+    if (asking.steps.length === 0) asking.steps.push(...steps);
     let last: Attempt = { response: null, failure: "dns" };
     for (const target of targets) {
-      last = await this.#dial(server, target, path, signal, story);
+      last = await this.#dial(asking, target);
       const isUnreachable = last.failure === "connect" || last.failure === "dns" || last.failure === "blocked";
-      if (!isUnreachable || signal.aborted) break;
+      if (!isUnreachable || asking.signal.aborted) break;
     }
     return last;
   }
 
-  async #dial(
-    server: ServerName,
-    target: Target,
-    path: string,
-    signal: AbortSignal,
-    story: string[],
-  ): Promise<Attempt> {
-    const where = `${target.secure ? "https" : "http"}://${formatHostAndPort(target.host, target.port)}`;
+  async #dial({ server, path, signal, steps }: Asking, target: Target): Promise<Attempt> {
+    const [shownPath = ""] = path.split("?");
+    const origin = `${target.secure ? "https" : "http"}://${formatHostAndPort(target.host, target.port)}`;
+    const where = `${origin}${target.basePath}${shownPath}`;
     try {
-      const response = await this.#deps.outbound.send({
+      const response = await this.#options.outbound.send({
         method: "GET",
         ...target,
         path: `${target.basePath}${path}`,
-        rule: ruleBeyond(this.#deps.ruleFor(server), serverNameParts(server).hostname, target.host),
+        rule: ruleBeyond(this.#options.ruleFor(server), serverNameParts(server).hostname, target.host),
         headers: { accept: "application/json" },
         maxResponseBytes: MAX_RESPONSE_BYTES,
         signal,
         connectTimeoutMs: CONNECT_TIMEOUT_MS,
-        ...(this.#deps.isKnown?.(server) ? { maxConnections: MAX_CONNECTIONS_TO_KNOWN_HOST } : {}),
+        ...(this.#options.isKnown?.(server) ? { maxConnections: MAX_CONNECTIONS_TO_KNOWN_HOST } : {}),
       });
-      story.push(`${where} (${response.address ?? "by proxy"}): status ${response.status}`);
+      steps.push(stepOf(`${where} (${response.address ?? "by proxy"}): status ${response.status}`));
       return { response, failure: null };
     } catch (error) {
       if (!(error instanceof OutboundError)) throw error;
-      story.push(`${where}: ${error.message}`);
+      steps.push(stepOf(`${where}: ${error.message}`));
       return { response: null, failure: error.failure };
     }
   }
 
   async #pause(signal: AbortSignal): Promise<void> {
     try {
-      await this.#deps.sleep(RETRY_PAUSE_MS * (0.5 + this.#deps.random()), signal);
+      await this.#options.clock.sleep(RETRY_PAUSE_MS * (0.5 + this.#options.random()), signal);
     } catch {
-      // The deadline passed: the next attempt ends at once and says so.
+      // The deadline passed: the next attempt ends at once, and tells it.
     }
   }
-}
-
-interface Attempt {
-  readonly response: OutboundResponse | null;
-  readonly failure: OutboundError["failure"] | null;
 }

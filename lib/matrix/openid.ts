@@ -3,121 +3,131 @@
 
 import { hash } from "node:crypto";
 import * as v from "valibot";
-import { DeadlineError, Deadlines, within } from "../async/deadline.ts";
-import { FlightCache } from "../cache/loading_cache.ts";
-import { unauthorised } from "../matrix_error.ts";
-import type { Log } from "../log/log.ts";
-import type { Secret } from "../secret.ts";
+import type { Clock } from "../async/clock.ts";
+import { Deadlines } from "../async/deadline.ts";
+import { LoadingCache } from "../cache/loading_cache.ts";
+import { type MatrixError, unauthorized } from "../matrix_error.ts";
+import { parseJson } from "../net/json.ts";
+import type { OutboundResponse } from "../net/client.ts";
+import { Secret } from "../secret.ts";
 import type { FederationClient, FederationOutcome } from "./federation_client.ts";
 import { parseServerName, parseUserId, type ServerName, serverOf, type UserId } from "./server_name.ts";
+import { adviceFor } from "./userinfo_advice.ts";
 
 /** The parts of a client's OpenID token that matter. */
 export interface OpenIdToken {
   readonly accessToken: Secret;
-  /** The server to ask, as the client wrote it: not yet known to be a server name. */
+  /** The server to ask; null where the client wrote what is no server name. */
+  readonly homeserver: ServerName | null;
+  /** As the client wrote it. */
   readonly matrixServerName: string;
 }
 
+/** Makes a token of a client's texts. */
+export function openIdToken(accessToken: string, matrixServerName: string): OpenIdToken {
+  return { accessToken: new Secret(accessToken), homeserver: parseServerName(matrixServerName), matrixServerName };
+}
+
+/** A user whom their homeserver vouches for. */
+export interface VerifiedUser {
+  readonly user: UserId;
+  /** Whether nobody had to be asked for this request: remembered, or asked for another one. */
+  readonly wasKnown: boolean;
+}
+
 /** What verification needs from outside. */
-export interface OpenIdVerifierDeps {
+export interface OpenIdVerifierOptions {
   readonly federation: Pick<FederationClient, "get">;
-  readonly monotonicNow: () => number;
-  /** Told of each server that vouched for a user. */
+  readonly clock: Clock;
+  /** Called for each server that vouched for a user. */
   readonly onVerified?: (server: ServerName) => void;
-  readonly log: Log;
 }
 
 const USERINFO_PATH = "/_matrix/federation/v1/openid/userinfo";
 
 // Clients show one token up to three times within seconds; a longer memory would outlive a logout.
 const VERIFIED_TTL_MS = 30_000;
+// A key and a value have a hash and a user ID: 0.4 KB at most.
 const CACHED_TOKENS = 10_000;
-const LOOKUP_TIMEOUT_MS = 10_000;
+// Before the deadline of the exchange, so that a look-up that comes to nothing can tell its steps.
+const LOOKUP_TIMEOUT_MS = 9500;
 
 const UserInfo = v.object({ sub: v.string() });
 const ErrorBody = v.object({ errcode: v.pipe(v.string(), v.regex(/^[A-Z][A-Z0-9_.]{0,63}$/)) });
 
 /** Asks homeservers whose token this is. */
 export class OpenIdVerifier {
-  readonly #deps: OpenIdVerifierDeps;
-  readonly #verified: FlightCache<UserId>;
-  readonly #deadlines = new Deadlines(LOOKUP_TIMEOUT_MS);
+  readonly #options: OpenIdVerifierOptions;
+  readonly #verified: LoadingCache<UserId>;
+  readonly #deadlines: Deadlines;
 
-  constructor(deps: OpenIdVerifierDeps) {
-    this.#deps = deps;
-    this.#verified = new FlightCache({ capacity: CACHED_TOKENS, monotonicNow: deps.monotonicNow });
+  constructor(options: OpenIdVerifierOptions) {
+    const { clock } = options;
+    this.#options = options;
+    this.#verified = new LoadingCache({ capacity: CACHED_TOKENS, clock });
+    this.#deadlines = new Deadlines(LOOKUP_TIMEOUT_MS, clock);
   }
 
   /**
-   * The user whose token it is.
+   * Gives the user whose token it is.
    *
-   * @throws MatrixError 401 when the homeserver does not vouch for it, for whatever reason; the reason is logged.
+   * @throws MatrixError 401 when the homeserver does not vouch for it, for whatever reason.
    */
-  async verify(token: OpenIdToken, signal: AbortSignal): Promise<UserId> {
-    const server = parseServerName(token.matrixServerName);
-    if (server === null) throw unauthorised(`"${token.matrixServerName.slice(0, 300)}" is no server name`);
-    const key = cacheKey(server, token.accessToken);
-    const verified = this.#verified.get(key);
-    if (verified !== undefined) return verified;
-
-    const flight = this.#verified.getOrLoad(key, async () => {
-      const lookUp = (signal: AbortSignal) => this.#lookUp(server, token.accessToken, signal);
-      return { value: await this.#deadlines.limit(lookUp), ttlMs: VERIFIED_TTL_MS };
-    });
+  async verify(token: OpenIdToken, signal: AbortSignal): Promise<VerifiedUser> {
+    const { homeserver, accessToken } = token;
+    if (homeserver === null) throw unauthorized(`"${token.matrixServerName.slice(0, 200)}" is no server name`);
+    let wasKnown = true;
+    const load = async () => {
+      wasKnown = false;
+      const lookUp = (signal: AbortSignal) => this.#lookUp(homeserver, accessToken, signal);
+      return { value: await this.#deadlines.run(lookUp), ttlMs: VERIFIED_TTL_MS };
+    };
     try {
-      return await within(flight, signal);
+      const user = await this.#verified.get(cacheKey(homeserver, accessToken), load, signal);
+      return { user, wasKnown };
     } catch (error) {
-      throw signal.aborted || error instanceof DeadlineError ? unauthorised(error) : error;
+      if (!signal.aborted) throw error;
+      throw unauthorized(error, { summary: "Cannot verify an OpenID token" });
     }
   }
 
   async #lookUp(server: ServerName, accessToken: Secret, signal: AbortSignal): Promise<UserId> {
     const path = `${USERINFO_PATH}?access_token=${encodeURIComponent(accessToken.reveal())}`;
-    const result = await this.#deps.federation.get(server, path, signal);
-    const user = result.outcome === "answer" ? readUser(server, result) : null;
-    if (user !== null && "id" in user) {
-      this.#deps.onVerified?.(server);
-      return user.id;
-    }
-
-    const fields = { server, steps: [...result.story, ...(user === null ? [] : [user.problem])] };
-    if (result.outcome === "no-answer" && result.blocked) {
-      this.#deps.log.warning(
-        "Cannot ask a homeserver: its address is not public. If it is yours, list it in " +
-          "LIVEKIT_FULL_ACCESS_HOMESERVERS, or its network in LIVEKIT_FEDERATION_ALLOW_NETWORKS",
-        { ...fields, throttle: server },
-      );
-    } else if (result.outcome === "answer" || !result.remembered) {
-      this.#deps.log.warning("Cannot verify an OpenID token", fields);
-    }
-    throw unauthorised(fields.steps.at(-1));
+    const result = await this.#options.federation.get(server, path, signal);
+    if (result.outcome !== "answer") throw refusal(result, result.steps);
+    const info = readUserInfo(server, result.response);
+    if (!info.ok) throw refusal(result, [...result.steps, info.reason]);
+    this.#options.onVerified?.(server);
+    return info.user;
   }
 }
 
-function readUser(
-  server: ServerName,
-  { response }: Extract<FederationOutcome, { outcome: "answer" }>,
-): { id: UserId } | { problem: string } {
-  const json = parseJson(response.body);
-  if (response.status !== 200) {
+/** The 401, with all that an operator needs of it. */
+function refusal(result: FederationOutcome, steps: readonly string[]): MatrixError {
+  const advice = adviceFor(result);
+  const fields = { steps, ...(advice === null ? {} : { advice }) };
+  return unauthorized(steps.at(-1), { summary: "Cannot verify an OpenID token", fields });
+}
+
+type UserInfo = { readonly ok: true; readonly user: UserId } | { readonly ok: false; readonly reason: string };
+
+function readUserInfo(server: ServerName, { status, body }: OutboundResponse): UserInfo {
+  const json = parseJson(body);
+  if (status !== 200) {
     const error = v.safeParse(ErrorBody, json);
-    return { problem: `userinfo refused with ${error.success ? error.output.errcode : "no Matrix error code"}` };
+    return refused(`userinfo refused with ${error.success ? error.output.errcode : "no Matrix error code"}`);
   }
   const info = v.safeParse(UserInfo, json);
-  if (!info.success) return { problem: 'userinfo has no text "sub"' };
+  if (!info.success) return refused('userinfo has no text "sub"');
   const user = parseUserId(info.output.sub);
-  if (user === null) return { problem: 'userinfo\'s "sub" is no user ID' };
+  if (user === null) return refused('userinfo\'s "sub" is no user ID');
   // The token is worth no more than the server that vouches for it: no server may speak for another's users.
-  if (serverOf(user) !== server) return { problem: 'userinfo\'s "sub" belongs to another server' };
-  return { id: user };
+  if (serverOf(user) !== server) return refused('userinfo\'s "sub" belongs to another server');
+  return { ok: true, user };
 }
 
-function parseJson(body: Uint8Array): unknown {
-  try {
-    return JSON.parse(new TextDecoder("utf-8", { fatal: true }).decode(body));
-  } catch {
-    return undefined;
-  }
+function refused(reason: string): UserInfo {
+  return { ok: false, reason };
 }
 
 // Never the token alone: another server's token of the same text must not pass. The lengths keep the two apart.

@@ -2,20 +2,20 @@
 // allow, and kept through a blip.
 
 import * as v from "valibot";
-import type { Loaded } from "../cache/loading_cache.ts";
+import type { Clock } from "../async/clock.ts";
+import { type Loaded, LoadingCache } from "../cache/loading_cache.ts";
 import type { DialRule } from "../net/address_guard.ts";
 import type { Outbound, OutboundResponse } from "../net/client.ts";
-import { fetchDocument } from "./well_known.ts";
 import { parseServerName, type ServerName } from "./server_name.ts";
+import { stepOf } from "./steps.ts";
+import { DocumentFetcher } from "./well_known.ts";
 
 /** What a host's well-known document says, and how that is known. */
 export interface WellKnown {
   /** The name it delegates to; null when there is no valid document. */
   readonly delegate: ServerName | null;
-  /** One line for the log: what was asked and what came back. */
-  readonly story: string;
-  /** When the valid document was fetched, in ms of the monotonic clock; null without one. */
-  readonly fetchedAt: number | null;
+  /** What was asked and what came back, for the log. */
+  readonly step: string;
 }
 
 // Well below the deadline of the exchange: when this host hangs, SRV and port 8448 still get their turn.
@@ -29,45 +29,69 @@ const MAX_TTL_MS = 48 * HOUR_MS;
 const ABSENT_TTL_MS = HOUR_MS;
 const TRANSIENT_TTL_MS = 30_000;
 
+// A key and a value have two server names and a step: 0.9 KB at most.
+const CACHED_SERVERS = 5000;
+
 const Document = v.object({ "m.server": v.string() });
 
-/** What a look-up needs from outside. */
-export interface WellKnownDeps {
+/** What look-ups need from outside. */
+export interface ServerWellKnownsOptions {
   readonly outbound: Outbound;
-  readonly now: () => number;
-  readonly monotonicNow: () => number;
+  readonly clock: Clock;
 }
 
 /**
- * Fetches the document of a host.
+ * Looks documents up, remembering them.
  *
  * Source: Matrix server-server API, "Resolving server names", step 3. Times to live: `Cache-Control: max-age`, else
  * `Expires`, 24 h by default, from 5 min to 48 h; a definitive failure 1 h, a transient one 30 s. A transient failure
- * keeps the stale document while that is under 48 h old.
+ * keeps a document that is under 48 h old.
  */
-export async function fetchWellKnown(
-  hostname: string,
-  rule: DialRule,
-  deps: WellKnownDeps,
-  stale: WellKnown | undefined,
-): Promise<Loaded<WellKnown>> {
-  const first = `https://${hostname}/.well-known/matrix/server`;
-  const fetched = await fetchDocument(first, rule, TIMEOUT_MS, deps.outbound);
-  if (fetched.outcome === "failed") {
-    const story = `${fetched.url}: ${fetched.failure}`;
-    if (!fetched.isTransient) return absent(story);
-    const kept = keepThroughBlip(stale, story, deps.monotonicNow());
-    return { value: kept ?? { delegate: null, story, fetchedAt: null }, ttlMs: TRANSIENT_TTL_MS };
+export class ServerWellKnowns {
+  readonly #documents: DocumentFetcher;
+  readonly #clock: Clock;
+  readonly #cache: LoadingCache<WellKnown>;
+
+  constructor({ outbound, clock }: ServerWellKnownsOptions) {
+    this.#documents = new DocumentFetcher(outbound, clock, TIMEOUT_MS);
+    this.#clock = clock;
+    this.#cache = new LoadingCache({
+      capacity: CACHED_SERVERS,
+      clock,
+      maxStaleMs: MAX_TTL_MS,
+      keep: ({ delegate }, failure) =>
+        delegate === null ? failure : { delegate, step: stepOf(`${failure.step}; kept: delegates to ${delegate}`) },
+    });
   }
-  const { url, response, json } = fetched;
-  const document = v.safeParse(Document, json);
-  if (!document.success) return absent(`${url}: status 200, but no text "m.server"`);
-  const delegate = parseServerName(document.output["m.server"]);
-  if (delegate === null) return absent(`${url}: status 200, but "m.server" is no server name`);
-  return {
-    value: { delegate, story: `${url}: delegates to ${delegate}`, fetchedAt: deps.monotonicNow() },
-    ttlMs: timeToLiveMs(response, deps.now()),
-  };
+
+  /** Never rejects for what a remote server does. */
+  find(hostname: string, rule: DialRule): Promise<WellKnown> {
+    // The rule is part of the key: what one server name may reach says nothing about what another may.
+    return this.#cache.get(`${rule} ${hostname}`, () => this.#load(hostname, rule));
+  }
+
+  async #load(hostname: string, rule: DialRule): Promise<Loaded<WellKnown>> {
+    const fetched = await this.#documents.fetch(`https://${hostname}/.well-known/matrix/server`, rule);
+    if (fetched.outcome === "failed") {
+      const { step, isTransient } = fetched;
+      return isTransient
+        ? { value: { delegate: null, step }, ttlMs: TRANSIENT_TTL_MS, isFailure: true }
+        : { value: { delegate: null, step }, ttlMs: ABSENT_TTL_MS };
+    }
+    const { url, response, json } = fetched;
+    const absent = (why: string) => ({
+      value: { delegate: null, step: stepOf(`${url}: status 200, but ${why}`) },
+      ttlMs: ABSENT_TTL_MS,
+    });
+    const document = v.safeParse(Document, json);
+    if (!document.success) return absent('no text "m.server"');
+    const delegate = parseServerName(document.output["m.server"]);
+    if (delegate === null) return absent('"m.server" is no server name');
+    return {
+      value: { delegate, step: stepOf(`${url}: delegates to ${delegate}`) },
+      ttlMs: timeToLiveMs(response, this.#clock.now()),
+    };
+  }
 }
 
 /** How long a valid document may be served, in ms. Source: RFC 9111, bounds from the Matrix specification. */
@@ -82,13 +106,4 @@ export function timeToLiveMs(response: Pick<OutboundResponse, "headers">, now: n
     ttlMs = Number.isNaN(at) ? 0 : at - now;
   }
   return Math.min(Math.max(ttlMs, MIN_TTL_MS), MAX_TTL_MS);
-}
-
-function absent(story: string): Loaded<WellKnown> {
-  return { value: { delegate: null, story, fetchedAt: null }, ttlMs: ABSENT_TTL_MS };
-}
-
-function keepThroughBlip(stale: WellKnown | undefined, story: string, now: number): WellKnown | null {
-  if (stale?.delegate == null || stale.fetchedAt === null || now - stale.fetchedAt >= MAX_TTL_MS) return null;
-  return { ...stale, story: `${story}; kept: delegates to ${stale.delegate}` };
 }

@@ -24,32 +24,13 @@ export function ruleBeyond(rule: DialRule, asked: string, host: string): DialRul
   return rule === "internal-verified" && !isItself ? "public" : rule;
 }
 
-/** What the guard knows of the configuration. */
-export interface AddressGuardOptions {
-  /** Servers with full access: `*`, or the names listed. */
-  readonly fullAccess: "*" | ReadonlySet<string>;
-  /** Server names whose address the operator gave. */
-  readonly overridden: ReadonlySet<string>;
-  /** Internal networks open to every server. */
-  readonly allowNetworks: readonly Network[];
-  /** True in a lab that verifies no certificates. */
-  readonly tlsSkipped: boolean;
-}
-
 /** Judges addresses before they are dialled. */
 export class AddressGuard {
-  readonly #options: AddressGuardOptions;
+  readonly #allowNetworks: readonly Network[];
 
-  constructor(options: AddressGuardOptions) {
-    this.#options = options;
-  }
-
-  /** The rule for the host of a server name itself; {@link ruleBeyond} for where it leads. */
-  ruleFor(serverName: string): DialRule {
-    const { fullAccess, overridden, tlsSkipped } = this.#options;
-    if (tlsSkipped || overridden.has(serverName)) return "internal";
-    if (fullAccess === "*") return "internal-verified";
-    return fullAccess.has(serverName) ? "internal" : "public";
+  /** @param allowNetworks Internal networks open to every server. */
+  constructor(allowNetworks: readonly Network[]) {
+    this.#allowNetworks = allowNetworks;
   }
 
   /**
@@ -67,7 +48,7 @@ export class AddressGuard {
     const kind = classOf(parsed);
     if (kind === "public") return null;
     if (kind === "never") return `${address} is never dialled (unspecified, link-local, multicast or broadcast)`;
-    if (rule === "internal" || this.#options.allowNetworks.some((network) => contains(network, parsed))) return null;
+    if (rule === "internal" || this.#allowNetworks.some((network) => contains(network, parsed))) return null;
     if (rule === "internal-verified") {
       return verifiedTls ? null : `${address} is an internal address and this is not TLS`;
     }

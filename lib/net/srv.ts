@@ -24,6 +24,8 @@ export type SrvResolver = (name: string, signal: AbortSignal) => Promise<readonl
 
 // A hostile zone may list hundreds of targets, each of which would be dialled.
 const MAX_RECORDS = 16;
+// Answers are remembered. A DNS name has 253 characters at most, those of homeservers some twenty.
+const MAX_TARGETS_CHARACTERS = 1024;
 
 /** Sorts a resolver's records into a {@link SrvAnswer}. */
 export function classifySrv(records: readonly SrvRecord[]): SrvAnswer {
@@ -31,6 +33,7 @@ export function classifySrv(records: readonly SrvRecord[]): SrvAnswer {
     .map((record) => ({ ...record, target: record.target.replace(/\.$/, "") }))
     .sort((left, right) => left.priority - right.priority)
     .slice(0, MAX_RECORDS);
+  while (targets.reduce((sum, { target }) => sum + target.length, 0) > MAX_TARGETS_CHARACTERS) targets.pop();
   if (targets.length === 0) return { outcome: "none" };
   const usable = targets.filter((record) => record.target !== "");
   return usable.length === 0 ? { outcome: "unavailable" } : { outcome: "records", records: usable };

@@ -2,18 +2,21 @@
 
 import assert from "node:assert/strict";
 import {
-  HomeserverLists,
-  type HomeserverListsOptions,
+  HomeserverPolicy,
+  type HomeserverPolicyOptions,
   parseHomeserverPattern,
 } from "../../lib/admission/homeserver_policy.ts";
+import { parseServerName } from "../../lib/matrix/server_name.ts";
 
 interface Lists {
   readonly allowed?: string;
   readonly blocked?: string;
   readonly fullAccess?: string;
+  readonly overridden?: string;
+  readonly tlsSkipped?: true;
 }
 
-function patterns(text: string): HomeserverListsOptions["blocked"] {
+function patterns(text: string): HomeserverPolicyOptions["blocked"] {
   return text.split(" ").map((entry) => {
     const pattern = parseHomeserverPattern(entry);
     assert.ok(pattern !== null, entry);
@@ -21,11 +24,13 @@ function patterns(text: string): HomeserverListsOptions["blocked"] {
   });
 }
 
-function listsOf({ allowed, blocked, fullAccess }: Lists): HomeserverLists {
-  return new HomeserverLists({
+function policyOf({ allowed, blocked, fullAccess, overridden, tlsSkipped }: Lists): HomeserverPolicy {
+  return new HomeserverPolicy({
     allowed: allowed === undefined ? "*" : patterns(allowed),
     blocked: blocked === undefined ? [] : patterns(blocked),
     fullAccess: fullAccess === undefined ? "*" : new Set(fullAccess.split(" ")),
+    overridden: new Set(overridden === undefined ? [] : overridden.split(" ")),
+    tlsSkipped: tlsSkipped ?? false,
   });
 }
 
@@ -67,9 +72,9 @@ const DECISIONS: readonly (readonly [lists: Lists, served: readonly string[], re
 
 for (const [lists, served, refused] of DECISIONS) {
   Deno.test(`with ${JSON.stringify(lists)} these are served: ${served.join(", ")}`, () => {
-    const decider = listsOf(lists);
-    for (const name of served) assert.equal(decider.allows(name), true, name);
-    for (const name of refused) assert.equal(decider.allows(name), false, name);
+    const policy = policyOf(lists);
+    for (const name of served) assert.equal(policy.serves(parseServerName(name)), true, name);
+    for (const name of refused) assert.equal(policy.serves(parseServerName(name)), false, name);
   });
 }
 
@@ -84,8 +89,51 @@ Deno.test("an entry is a server name, or *. before one without a port", () => {
   }
 });
 
-Deno.test("named are the servers that a list has by their exact name", () => {
-  const lists = listsOf({ allowed: "example.com *.example.org", fullAccess: "ours.example" });
-  assert.deepEqual(["example.com", "ours.example"].map((name) => lists.names(name)), [true, true]);
-  assert.deepEqual(["a.example.org", "OURS.example"].map((name) => lists.names(name)), [false, false]);
+Deno.test("named are the servers that a list has by their exact name, and those whose address was given", () => {
+  const policy = policyOf({
+    allowed: "example.com *.example.org",
+    fullAccess: "ours.example",
+    overridden: "lan.example",
+  });
+  const isNamed = (name: string) => policy.isNamed(name);
+  assert.deepEqual(["example.com", "ours.example", "lan.example"].map(isNamed), [true, true, true]);
+  assert.deepEqual(["a.example.org", "OURS.example"].map(isNamed), [false, false]);
 });
+
+Deno.test("any server is named by a list of any kind, and none without", () => {
+  for (const lists of [{ allowed: "a.example" }, { fullAccess: "a.example" }, { overridden: "a.example" }]) {
+    assert.equal(policyOf(lists).namesAny, true, JSON.stringify(lists));
+  }
+  assert.equal(policyOf({ blocked: "a.example" }).namesAny, false);
+});
+
+Deno.test("full access is a matter of the exact name, or everybody's", () => {
+  const policy = policyOf({ fullAccess: "ours.example", allowed: "example.com" });
+  assert.equal(policy.accessOf("ours.example"), "full");
+  for (const name of ["example.com", "OURS.example", "ours.example:8448", "a.ours.example"]) {
+    assert.equal(policy.accessOf(name), "restricted", name);
+  }
+  assert.equal(policyOf({}).accessOf("any.example"), "full");
+});
+
+// How far a dial may go, by configuration and by the server name asked for.
+const LISTED = { fullAccess: "listed.example" };
+const RULES: readonly (readonly [what: string, lists: Lists, server: string, rule: string])[] = [
+  ["a server with full access", LISTED, "listed.example", "internal"],
+  ["a server that is not listed", LISTED, "other.example", "public"],
+  ["a server that is allowed only", { ...LISTED, allowed: "other.example" }, "other.example", "public"],
+  ["a listed name in another spelling", LISTED, "Listed.example", "public"],
+  ["a listed name with a port", LISTED, "listed.example:8448", "public"],
+  ["a name below a listed one", LISTED, "a.listed.example", "public"],
+  ["any server under *", {}, "other.example", "internal-verified"],
+  ["an overridden server under *", { overridden: "lan.example" }, "lan.example", "internal"],
+  ["an overridden server beside a list", { ...LISTED, overridden: "lan.example" }, "lan.example", "internal"],
+  ["any server in a lab", { ...LISTED, tlsSkipped: true }, "other.example", "internal"],
+  ["any server in a lab under *", { tlsSkipped: true }, "other.example", "internal"],
+];
+
+for (const [what, lists, server, rule] of RULES) {
+  Deno.test(`the rule for ${what} is "${rule}"`, () => {
+    assert.equal(policyOf(lists).ruleFor(server), rule);
+  });
+}

@@ -3,13 +3,14 @@
 import assert from "node:assert/strict";
 import { clientAddress } from "../../lib/admission/client_address.ts";
 import { MatrixError } from "../../lib/matrix_error.ts";
+import { systemClock } from "../../lib/platform.ts";
 import { createRateLimit, type RateLimit } from "../../lib/admission/rate_limit.ts";
 import { RecordingLog } from "../../testing/recording_log.ts";
 
 function limitOf(client: FakeRedis | null = null) {
   const log = new RecordingLog();
   const redis = client === null ? null : { client, disconnect: () => Promise.resolve() };
-  const limit = createRateLimit({ requests: 2, windowSeconds: 10, redis, monotonicNow: () => 0, log });
+  const limit = createRateLimit({ requests: 2, windowSeconds: 10, redis, clock: systemClock, log });
   return { limit, log, [Symbol.asyncDispose]: () => limit.close() };
 }
 

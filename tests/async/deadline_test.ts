@@ -2,6 +2,7 @@
 
 import assert from "node:assert/strict";
 import { DeadlineError, Deadlines, withDeadline, within } from "../../lib/async/deadline.ts";
+import { systemClock } from "../../lib/platform.ts";
 import { countingSignal } from "../../testing/counting_signal.ts";
 
 const forever = () => new Promise<never>(() => {});
@@ -38,7 +39,7 @@ Deno.test("a failure of the work is passed on as it is, also one thrown at once"
 });
 
 Deno.test("deadlines of one length pass in order, and only for work that is still going on", async () => {
-  const deadlines = new Deadlines(30);
+  const deadlines = new Deadlines(30, systemClock);
   const over = (signal: AbortSignal) =>
     new Promise<unknown>((resolve) => signal.addEventListener("abort", () => resolve(signal.reason), { once: true }));
   let quick: AbortSignal | undefined;
@@ -57,7 +58,7 @@ Deno.test("deadlines of one length pass in order, and only for work that is stil
 });
 
 Deno.test("deadlines hold no timer once nothing goes on, after a storm of work that ended in any order", async () => {
-  const deadlines = new Deadlines(60_000); // a timer left behind would fail this test
+  const deadlines = new Deadlines(60_000, systemClock); // a timer left behind would fail this test
   const gates = Array.from({ length: 3000 }, () => Promise.withResolvers<void>());
   const running = gates.map((gate) => deadlines.run(() => gate.promise));
   for (const gate of gates.toReversed()) gate.resolve();

@@ -2,13 +2,13 @@
 
 import assert from "node:assert/strict";
 import fc from "fast-check";
-import { FlightCache, type Loaded } from "../../lib/cache/loading_cache.ts";
+import { type Loaded, LoadingCache, type LoadingCacheOptions } from "../../lib/cache/loading_cache.ts";
 import { ManualClock } from "../../testing/manual_clock.ts";
 import { holdsOnlyFor } from "../../testing/refutable.ts";
 
-function open<Value>(capacity = 10) {
+function open<Value>(capacity = 10, options: Partial<LoadingCacheOptions<Value>> = {}) {
   const clock = new ManualClock();
-  return { clock, cache: new FlightCache<Value>({ capacity, monotonicNow: clock.monotonicNow }) };
+  return { clock, cache: new LoadingCache<Value>({ capacity, clock, ...options }) };
 }
 
 function loaded<Value>(value: Value, ttlMs = 1000): () => Promise<Loaded<Value>> {
@@ -19,31 +19,31 @@ const mustNotLoad = (): never => assert.fail("loaded again");
 
 Deno.test("a value is served until its time is over", async () => {
   const { clock, cache } = open<string>();
-  assert.equal(await cache.getOrLoad("a", loaded("first")), "first");
+  assert.equal(await cache.get("a", loaded("first")), "first");
   clock.advance(999);
-  assert.equal(cache.get("a"), "first");
-  assert.equal(await cache.getOrLoad("a", mustNotLoad), "first");
+  assert.equal(cache.has("a"), true);
+  assert.equal(await cache.get("a", mustNotLoad), "first");
   clock.advance(1);
-  assert.equal(cache.get("a"), undefined);
-  assert.equal(await cache.getOrLoad("a", loaded("second")), "second");
+  assert.equal(cache.has("a"), false);
+  assert.equal(await cache.get("a", loaded("second")), "second");
 });
 
 Deno.test("the time to live begins when the load ends", async () => {
   const { clock, cache } = open<string>();
-  await cache.getOrLoad("a", () => {
+  await cache.get("a", () => {
     clock.advance(5000);
     return Promise.resolve({ value: "slow", ttlMs: 1000 });
   });
   clock.advance(999);
-  assert.equal(cache.get("a"), "slow");
+  assert.equal(await cache.get("a", mustNotLoad), "slow");
 });
 
 Deno.test("a time to live of 0 serves the waiting callers only, and forgets what was there", async () => {
   const { clock, cache } = open<string>();
-  await cache.getOrLoad("a", loaded("old"));
+  await cache.get("a", loaded("old"));
   clock.advance(1000);
-  assert.equal(await cache.getOrLoad("a", loaded("passing", 0)), "passing");
-  assert.equal(cache.get("a"), undefined);
+  assert.equal(await cache.get("a", loaded("passing", 0)), "passing");
+  assert.equal(cache.has("a"), false);
   assert.equal(cache.size, 0);
 });
 
@@ -56,48 +56,88 @@ Deno.test("many callers at once cost one load, per key", async () => {
     await gate.promise;
     return { value: key, ttlMs: 1000 };
   };
-  const waiting = ["a", "b"].flatMap((key) => Array.from({ length: 100 }, () => cache.getOrLoad(key, load(key))));
+  const waiting = ["a", "b"].flatMap((key) => Array.from({ length: 100 }, () => cache.get(key, load(key))));
   gate.resolve();
   assert.deepEqual(new Set(await Promise.all(waiting)), new Set(["a", "b"]));
   assert.deepEqual(loads, ["a", "b"]);
 });
 
-Deno.test("a failure reaches all who wait, is not kept, and leaves the stale value for the next load", async () => {
-  const { clock, cache } = open<string>();
-  await cache.getOrLoad("a", loaded("old"));
-  clock.advance(1000);
+Deno.test("a rejection reaches all who wait, and is not kept", async () => {
+  const { cache } = open<string>();
   const failing = () => Promise.reject(new Error("no luck"));
-  const settled = await Promise.allSettled([cache.getOrLoad("a", failing), cache.getOrLoad("a", mustNotLoad)]);
+  const settled = await Promise.allSettled([cache.get("a", failing), cache.get("a", mustNotLoad)]);
   assert.deepEqual(settled.map(({ status }) => status), ["rejected", "rejected"]);
-  const seen: (string | undefined)[] = [];
-  const value = await cache.getOrLoad("a", (stale) => {
-    seen.push(stale);
-    return Promise.resolve({ value: "new", ttlMs: 1000 });
-  });
-  assert.deepEqual([value, seen], ["new", ["old"]]);
+  assert.equal(await cache.get("a", loaded("new")), "new");
+});
+
+Deno.test("a caller whose signal is aborted leaves; the load goes on for the others and is kept", async () => {
+  const { cache } = open<string>();
+  const gate = Promise.withResolvers<Loaded<string>>();
+  const controller = new AbortController();
+  const impatient = cache.get("a", () => gate.promise, controller.signal);
+  const patient = cache.get("a", mustNotLoad);
+  controller.abort(new Error("over"));
+  await assert.rejects(impatient, /over/);
+  gate.resolve({ value: "new", ttlMs: 1000 });
+  assert.equal(await patient, "new");
+  assert.equal(await cache.get("a", mustNotLoad, controller.signal), "new");
+});
+
+function failed(value: string, ttlMs = 1000): () => Promise<Loaded<string>> {
+  return () => Promise.resolve({ value, ttlMs, isFailure: true });
+}
+
+Deno.test("a good value is kept through failures until it is too old, and asked for again at each time to live", async () => {
+  const { clock, cache } = open<string>(10, { maxStaleMs: 3000 });
+  await cache.get("a", loaded("good"));
+  for (const at of [1000, 2000]) {
+    clock.advance(1000);
+    assert.equal(await cache.get("a", failed("bad")), "good", `${at}`);
+    assert.equal(await cache.get("a", mustNotLoad), "good", `${at}`);
+  }
+  clock.advance(1000);
+  assert.equal(await cache.get("a", failed("bad")), "bad");
+});
+
+Deno.test("a failure is never kept in place of a later one, and a new good value counts anew", async () => {
+  const { clock, cache } = open<string>(10, { maxStaleMs: 3000 });
+  assert.equal(await cache.get("a", failed("bad")), "bad");
+  clock.advance(1000);
+  assert.equal(await cache.get("a", failed("worse")), "worse");
+  clock.advance(1000);
+  await cache.get("a", loaded("good"));
+  clock.advance(2999);
+  assert.equal(await cache.get("a", failed("bad")), "good");
+});
+
+Deno.test("what is kept may have something of the failure in it", async () => {
+  const { clock, cache } = open<string>(10, { maxStaleMs: 9000, keep: (held, failure) => `${held}, ${failure}` });
+  await cache.get("a", loaded("good"));
+  clock.advance(1000);
+  assert.equal(await cache.get("a", failed("bad")), "good, bad");
 });
 
 Deno.test("a load that throws at once is a failure like any other", async () => {
   const { cache } = open<string>();
   await assert.rejects(
-    cache.getOrLoad("a", () => {
+    cache.get("a", () => {
       throw new Error("at once");
     }),
     /at once/,
   );
-  assert.equal(await cache.getOrLoad("a", loaded("b")), "b");
+  assert.equal(await cache.get("a", loaded("b")), "b");
 });
 
 Deno.test("a deleted key is loaded again, a load under way is stored all the same", async () => {
   const { cache } = open<string>();
-  await cache.getOrLoad("a", loaded("old"));
+  await cache.get("a", loaded("old"));
   cache.delete("a");
   const gate = Promise.withResolvers<Loaded<string>>();
-  const underWay = cache.getOrLoad("a", () => gate.promise);
+  const underWay = cache.get("a", () => gate.promise);
   cache.delete("a");
   gate.resolve({ value: "new", ttlMs: 1000 });
   assert.equal(await underWay, "new");
-  assert.equal(cache.get("a"), "new");
+  assert.equal(await cache.get("a", mustNotLoad), "new");
 });
 
 interface Cache {
@@ -110,8 +150,8 @@ interface Cache {
 function ours(capacity: number): Cache {
   const { cache } = open<string>(capacity);
   return {
-    use: (key) => cache.getOrLoad(key, loaded(key)),
-    has: (key) => cache.get(key) !== undefined,
+    use: (key) => cache.get(key, loaded(key)),
+    has: (key) => cache.has(key),
     get size() {
       return cache.size;
     },

@@ -32,6 +32,8 @@ const ROWS: readonly Row[] = [
   { name: "client-server API not resolvable", status: 400, errcode: "M_BAD_JSON", text: /resolve client-server API/ },
   { name: "delegation switched off", status: 400, errcode: "M_BAD_JSON", text: /switched off/ },
   { name: "identity over 256 bytes", status: 400, errcode: "M_BAD_JSON", text: /over 256 bytes/ },
+  { name: "text over its bound", status: 400, errcode: "M_BAD_JSON", text: /is over \d+ bytes$/ },
+  { name: "device ID like a port", status: 400, errcode: "M_BAD_JSON", text: /begins with digits and a colon/ },
   { name: "delay_id that would climb", status: 400, errcode: "M_BAD_JSON", text: /is no ID/ },
   { name: "not authorised", status: 401, errcode: "M_UNAUTHORIZED" },
   { name: "server not allowed", status: 403, errcode: "M_FORBIDDEN", text: /not served here/ },

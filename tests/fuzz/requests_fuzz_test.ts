@@ -29,7 +29,10 @@ function goodRequests(): fc.Arbitrary<Draft> {
     word,
     delay: fc.option(delay),
     climbs: fc.nat(60).map((n) => n === 0),
-    device: fc.oneof({ weight: 30, arbitrary: word }, { weight: 1, arbitrary: fc.constant("D".repeat(260)) }),
+    device: fc.oneof({ weight: 30, arbitrary: word }, {
+      weight: 1,
+      arbitrary: fc.constantFrom("D".repeat(260), "8448:P"),
+    }),
   });
   const good = request.map(({ route, server, word, delay, climbs, device }): Draft => {
     const openid_token = { access_token: word, matrix_server_name: server };
@@ -117,9 +120,11 @@ const MUST_REACH = [
   "400 M_BAD_JSON, delay_id that would climb",
   "400 M_BAD_JSON, delegation asked by a restricted user",
   "400 M_BAD_JSON, delegation switched off",
+  "400 M_BAD_JSON, device ID like a port",
   "400 M_BAD_JSON, identity over 256 bytes",
   "400 M_BAD_JSON, only one delay field, or a timeout of 0 or less",
   "400 M_BAD_JSON, required field missing or empty",
+  "400 M_BAD_JSON, text over its bound",
   "400 M_NOT_JSON, not JSON, or a field of the wrong type",
   "401 M_UNAUTHORIZED, not authorised",
   "403 M_FORBIDDEN, delegation asked by a restricted user",

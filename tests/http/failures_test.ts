@@ -1,7 +1,8 @@
 // When the front cannot or will not do its job: ending, full, or broken. And what of it reaches a log.
 
 import assert from "node:assert/strict";
-import { Capacity, DEFAULT_LIMITS } from "../../lib/admission/concurrency.ts";
+import { ConcurrencyLimit, DEFAULT_LIMITS } from "../../lib/admission/concurrency.ts";
+import { systemClock } from "../../lib/platform.ts";
 import type { OutboundResponse } from "../../lib/net/client.ts";
 import { answerWell } from "../../testing/fake_outbound.ts";
 import { assertError, createFront, HASHED_BODY, LEGACY_BODY, post } from "../../testing/front.ts";
@@ -17,10 +18,10 @@ Deno.test("a service that is about to end takes no new work", async () => {
 Deno.test("what goes beyond capacity is 503 at once, with a time to come back", async () => {
   const gate = Promise.withResolvers<void>();
   const { app, outbound } = createFront({
-    capacity: new Capacity({
+    concurrency: new ConcurrencyLimit({
       limits: { ...DEFAULT_LIMITS, perServer: 1 },
-      isListed: () => true,
-      monotonicNow: () => 0,
+      isNamed: () => true,
+      clock: systemClock,
     }),
     answer: async (request): Promise<OutboundResponse> => {
       await gate.promise;
@@ -47,9 +48,9 @@ Deno.test("a mistake in the code is 500 with an ID, under which the log has the 
   });
   const response = await app(post("/sfu/get", LEGACY_BODY));
   const [record] = log.of("error");
-  const { id, path, stack } = record?.fields ?? {};
+  const { request_id: id, route, stack } = record?.fields ?? {};
   assert.match(String(id), /^[0-9a-f-]{36}$/);
-  assert.equal(path, "/sfu/get");
+  assert.equal(route, "/sfu/get");
   assert.match(String(stack), /TypeError: undefined is not a function\n +at /);
   await assertError(response, 500, "M_UNKNOWN", `Internal server error (${id})`);
 });

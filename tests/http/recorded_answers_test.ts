@@ -15,9 +15,11 @@ async function ask(recorded: RecordedAnswer): Promise<Answer> {
   const { method, path, headers } = recorded;
   const request = new Request(`http://service.test${path}`, { method, headers, body: bodyOf(recorded) });
   const response = await worlds.of(recorded.world).app(request);
+  const { "x-request-id": requestId, ...others } = Object.fromEntries(response.headers);
+  assert.match(requestId ?? "", /^[0-9a-f-]{36}$/); // another one each time
   const answer = {
     status: response.status,
-    headers: Object.fromEntries(response.headers),
+    headers: others,
     body: await response.text(),
   };
   await new Promise((resolve) => setTimeout(resolve, 0)); // a webhook goes on after its answer

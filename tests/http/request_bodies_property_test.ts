@@ -6,7 +6,7 @@ import * as v from "valibot";
 import type { TokenRequest } from "../../lib/exchange.ts";
 import { MatrixError } from "../../lib/matrix_error.ts";
 import { parseSfuRequest, parseTokenRequest } from "../../lib/http/request_bodies.ts";
-import { Secret } from "../../lib/secret.ts";
+import { openIdToken } from "../../lib/matrix/openid.ts";
 
 type Parse = (body: Uint8Array) => TokenRequest;
 
@@ -178,7 +178,7 @@ function request(roomId: string, accessToken: string): TokenRequest {
   return {
     roomId,
     slotId: "m.call#ROOM",
-    openIdToken: { accessToken: new Secret(accessToken), matrixServerName: "example.com" },
+    openIdToken: openIdToken(accessToken, "example.com"),
     member: { form: "legacy", deviceId: "" },
     delayedLeave: null,
   };

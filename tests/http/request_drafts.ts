@@ -91,7 +91,23 @@ const FIELDS = [
 // One field gone, or of another type, or with a value that is hard to take.
 function fieldMutation(): fc.Arbitrary<Mutate> {
   const value = fc.oneof(
-    fc.constantFrom(undefined, null, "", 0, -1, 1.5, true, [], {}, [null], "a".repeat(300), "\ud800", "\0", "..", "💩"),
+    fc.constantFrom(
+      undefined,
+      null,
+      "",
+      0,
+      -1,
+      1.5,
+      true,
+      [],
+      {},
+      [null],
+      "a".repeat(300),
+      "\ud800",
+      "\0",
+      "..",
+      "💩",
+    ),
     fc.constantFrom(...AWKWARD_NAMES),
     fc.jsonValue(),
     fc.string({ unit: "binary", maxLength: 260 }),

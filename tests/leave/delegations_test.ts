@@ -129,7 +129,7 @@ const REFUSALS: readonly (readonly [
   [
     "a homeserver without a client-server API",
     {
-      discovery: { find: () => Promise.resolve({ outcome: "not-found", story: ["example.com: status 404"] }) },
+      discovery: { find: () => Promise.resolve({ outcome: "not-found", steps: ["example.com: status 404"] }) },
     },
     {},
     [400, "M_BAD_JSON", /^Unable to resolve client-server API$/],
@@ -165,13 +165,10 @@ Deno.test("a discovery that hangs is refused at the deadline", async () => {
   assert.deepEqual(await refusal, [400, "M_BAD_JSON", "Unable to resolve client-server API"]);
 });
 
-Deno.test("why an API cannot be found goes to the log, once a minute per homeserver", async () => {
-  const find = () => Promise.resolve({ outcome: "not-found", story: ["example.com: status 404"] } as const);
-  const { prepare, log } = bench({ discovery: { find } });
-  for (let count = 0; count < 5; count++) await refusalOf(prepare());
-  assert.deepEqual(log.written.map(({ level, fields }) => [level, fields.steps]), [
-    ["warning", ["example.com: status 404"]],
-  ]);
+Deno.test("why an API cannot be found is in the details of the refusal, for the log", async () => {
+  const find = () => Promise.resolve({ outcome: "not-found", steps: ["example.com: status 404"] } as const);
+  const { prepare } = bench({ discovery: { find } });
+  await assert.rejects(prepare(), { details: { fields: { steps: ["example.com: status 404"] } } });
 });
 
 const SUPPORT: readonly (readonly [supports: boolean | null, warnings: number, askedAnHourOn: number])[] = [

@@ -37,12 +37,7 @@ function stage(answer: () => Response): Stage {
     asked.push({ path: new URL(request.url).pathname, token, body: await request.bytes() });
     return answer();
   });
-  const guard = new AddressGuard({
-    fullAccess: new Set(),
-    overridden: new Set(),
-    allowNetworks: [],
-    tlsSkipped: false,
-  });
+  const guard = new AddressGuard([]);
   const outbound = new OutboundClient({ guard, verifyTls: true, clock: systemClock });
   const service = new RoomService({
     apiUrl: new URL(`http://127.0.0.1:${server.addr.port}/sfu`),

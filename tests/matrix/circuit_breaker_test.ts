@@ -1,73 +1,82 @@
-// A server that cannot be reached: known for seconds, then found out by one, and never held against anybody longer.
+// The circuit breaker: closed, open, half-open, and what calls that are under way together make of it.
 
 import assert from "node:assert/strict";
-import { Outages } from "../../lib/matrix/circuit_breaker.ts";
+import { CircuitBreaker } from "../../lib/matrix/circuit_breaker.ts";
 import { ManualClock } from "../../testing/manual_clock.ts";
 
-const STORY = ["it is away"];
-
-function afterOutage(tookMs: number) {
+function open() {
   const clock = new ManualClock();
-  const outages = new Outages(clock.monotonicNow);
-  assert.equal(outages.current("a.example"), null);
-  outages.learn("a.example", "connect", STORY, tookMs);
-  return { clock, outages };
+  const breaker = new CircuitBreaker({ clock, pauseMs: (failures, tookMs) => failures * 1000 + tookMs, trialMs: 5000 });
+  return { clock, breaker };
 }
 
-const MEMORIES: readonly (readonly [tookMs: number, memoryMs: number])[] = [
-  [0, 1000],
-  [300, 1000],
-  [3000, 3000],
-  [5000, 5000],
-  [9000, 5000],
-];
+Deno.test("it is closed at first, and lets everything pass", () => {
+  const { breaker } = open();
+  assert.equal(breaker.state, "closed");
+  assert.ok(breaker.tryPass() && breaker.tryPass());
+  assert.equal(breaker.retryAt, -Infinity);
+});
 
-for (const [tookMs, memoryMs] of MEMORIES) {
-  Deno.test(`an outage that took ${tookMs} ms to find is remembered for ${memoryMs} ms`, () => {
-    const { clock, outages } = afterOutage(tookMs);
-    assert.deepEqual(outages.current("a.example")?.story, STORY);
-    clock.advance(memoryMs - 1);
-    assert.deepEqual(outages.current("a.example")?.story, STORY);
-    clock.advance(1);
-    assert.equal(outages.current("a.example"), null);
-  });
-}
+Deno.test("a failure opens it for the pause, and nothing passes", () => {
+  const { clock, breaker } = open();
+  clock.advance(500);
+  breaker.fail(0);
+  assert.deepEqual([breaker.state, breaker.tryPass(), breaker.retryAt], ["open", false, 2000]);
+  clock.advance(1499);
+  assert.deepEqual([breaker.state, breaker.tryPass()], ["open", false]);
+});
 
-Deno.test("then one request finds out, and the others are answered from memory for five seconds at most", () => {
-  const { clock, outages } = afterOutage(5000);
-  clock.advance(5000);
-  assert.equal(outages.current("a.example"), null);
-  assert.deepEqual(outages.current("a.example")?.story, STORY);
+Deno.test("after the pause one trial passes, and another one when that has no outcome in its time", () => {
+  const { clock, breaker } = open();
+  breaker.fail(0);
+  clock.advance(1000);
+  assert.equal(breaker.state, "half-open");
+  assert.deepEqual([breaker.tryPass(), breaker.tryPass()], [true, false]);
   clock.advance(4999);
-  assert.deepEqual(outages.current("a.example")?.story, STORY);
+  assert.equal(breaker.tryPass(), false);
   clock.advance(1);
-  assert.equal(outages.current("a.example"), null); // the first one has been at it for too long: the next tries
-  assert.deepEqual(outages.current("a.example")?.story, STORY);
+  assert.deepEqual([breaker.tryPass(), breaker.tryPass()], [true, false]);
 });
 
-Deno.test("an answer, a slow server and a broken connection end the memory; only dns, connect and tls begin one", () => {
-  for (const failure of [null, "timeout", "reset", "blocked", "protocol", "too-large"] as const) {
-    const { outages } = afterOutage(5000);
-    outages.learn("a.example", failure, STORY, 10_000);
-    assert.equal(outages.current("a.example"), null, `${failure}`);
-    assert.equal(outages.size, 0);
-  }
-  for (const failure of ["dns", "connect", "tls"] as const) {
-    const outages = new Outages(() => 0);
-    outages.learn("a.example", failure, STORY, 0);
-    assert.notEqual(outages.current("a.example"), null, failure);
-  }
+Deno.test("a success closes it", () => {
+  const { clock, breaker } = open();
+  breaker.fail(0);
+  clock.advance(1000);
+  breaker.tryPass();
+  breaker.succeed();
+  assert.equal(breaker.state, "closed");
+  assert.ok(breaker.tryPass() && breaker.tryPass());
 });
 
-Deno.test("another name, or another spelling of it, knows nothing of the outage", () => {
-  const { outages } = afterOutage(5000);
-  for (const name of ["b.example", "A.example", "a.example:8448"]) assert.equal(outages.current(name), null);
+Deno.test("a trial that fails opens it again, for longer", () => {
+  const { clock, breaker } = open();
+  breaker.fail(0);
+  clock.advance(1000);
+  breaker.tryPass();
+  breaker.fail(clock.monotonicNow());
+  assert.deepEqual([breaker.state, breaker.retryAt], ["open", 3000]);
+  clock.advance(2000);
+  assert.deepEqual([breaker.tryPass(), breaker.tryPass()], [true, false]);
 });
 
-Deno.test("at most 5,000 servers are remembered, the last ones", () => {
-  const outages = new Outages(() => 0);
-  for (let index = 0; index <= 5000; index++) outages.learn(`${index}.example`, "dns", STORY, 0);
-  assert.equal(outages.size, 5000);
-  assert.equal(outages.current("0.example"), null);
-  assert.notEqual(outages.current("5000.example"), null);
+Deno.test("calls that were under way together fail as one", () => {
+  const { clock, breaker } = open();
+  clock.advance(100);
+  breaker.fail(0);
+  breaker.fail(50);
+  clock.advance(10);
+  breaker.fail(99);
+  assert.equal(breaker.retryAt, 1200);
+  breaker.fail(105);
+  assert.equal(breaker.retryAt, 110 + 2005);
+});
+
+Deno.test("failures are counted from the last success on", () => {
+  const { clock, breaker } = open();
+  breaker.fail(0);
+  breaker.fail(0);
+  breaker.succeed();
+  breaker.fail(0);
+  assert.equal(breaker.retryAt, 1000);
+  assert.equal(clock.timers, 0);
 });

@@ -29,7 +29,7 @@ function bench(
   const discovery = new ClientDiscovery({
     outbound,
     ruleFor: (name) => name === "listed.example" ? "internal" : "public",
-    monotonicNow: clock.monotonicNow,
+    clock,
     overrides: new Map(Object.entries(overrides).map(([name, url]) => [name, new URL(url)])),
   });
   return { clock, outbound, discovery };
@@ -95,7 +95,7 @@ Deno.test("redirects are followed, to https only", async () => {
   assert.equal((await bad.discovery.find(server("example.com"))).outcome, "not-found");
 });
 
-const NOT_FOUND: readonly (readonly [name: string, answer: () => OutboundResponse, story: RegExp])[] = [
+const NOT_FOUND: readonly (readonly [name: string, answer: () => OutboundResponse, steps: RegExp])[] = [
   ["a 404", () => respond(404, ""), /status 404/],
   ["a 204", () => respond(204, ""), /status 204/],
   ["something that is no JSON", () => respond(200, "<html>"), /not JSON/],
@@ -103,6 +103,7 @@ const NOT_FOUND: readonly (readonly [name: string, answer: () => OutboundRespons
   ["a base_url that is no text", () => wellKnown(7), /no text "base_url"/],
   ["a base_url that is no URL", () => wellKnown("matrix.example.com"), /is no URL/],
   ["a base_url without TLS", () => wellKnown("http://matrix.example.com"), /is not https/],
+  ["a base_url over 1 KB", () => wellKnown("https://a.example/".padEnd(1025, "x")), /over 1024 characters/],
   ["a base_url of another scheme", () => wellKnown("file:///etc/passwd"), /is not https/],
   ["no connection", () => {
     throw new OutboundError("connect", "connection refused");
@@ -111,12 +112,12 @@ const NOT_FOUND: readonly (readonly [name: string, answer: () => OutboundRespons
     throw new OutboundError("blocked", "Dial refused by the address guard");
   }, /address guard/],
 ];
-for (const [name, answer, story] of NOT_FOUND) {
+for (const [name, answer, steps] of NOT_FOUND) {
   Deno.test(`${name} means that there is no API, and says so`, async () => {
     const { discovery } = bench(answer);
     const found = await discovery.find(server("example.com"));
     assert.ok(found.outcome === "not-found");
-    assert.match(found.story.join("; "), story);
+    assert.match(found.steps.join("; "), steps);
   });
 }
 

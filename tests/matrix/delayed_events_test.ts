@@ -72,7 +72,7 @@ for (const [name, response, outcome] of ANSWERS) {
     for (const action of ["restart", "send"] as const) {
       const result = await delayedEvents.act(HOMESERVER, "syd_1", action, signal());
       assert.deepEqual(result.outcome, outcome);
-      assert.ok(result.story.startsWith(`status ${response.status}`));
+      assert.ok(result.step.startsWith(`status ${response.status}`));
     }
     assert.equal(outbound.requests.length, 2, "nothing is followed or repeated here");
   });
@@ -81,16 +81,16 @@ for (const [name, response, outcome] of ANSWERS) {
 Deno.test("no connection is a failure, with its cause", async () => {
   const { delayedEvents } = bench(() => Promise.reject(new OutboundError("connect", "connection refused")));
   const result = await delayedEvents.act(HOMESERVER, "syd_1", "send", signal());
-  assert.deepEqual(result, { outcome: { kind: "failed" }, story: "connection refused" });
+  assert.deepEqual(result, { outcome: { kind: "failed" }, step: "connection refused" });
 });
 
 Deno.test("a homeserver whose API cannot be found is a failure, not an end", async () => {
   const outbound = new FakeOutbound();
-  const find = () => Promise.resolve({ outcome: "not-found", story: ["example.com: status 500"] } as const);
+  const find = () => Promise.resolve({ outcome: "not-found", steps: ["example.com: status 500"] } as const);
   const delayedEvents = new DelayedEvents({ outbound, discovery: { find } });
   const result = await delayedEvents.act(HOMESERVER, "syd_1", "send", signal());
   assert.deepEqual(result.outcome, { kind: "failed" });
-  assert.match(result.story, /example\.com: status 500/);
+  assert.match(result.step, /example\.com: status 500/);
   assert.equal(outbound.requests.length, 0);
 });
 

@@ -1,7 +1,6 @@
 // What server discovery remembers, for how long by the injected clock, and how much.
 
 import assert from "node:assert/strict";
-import { mock } from "node:test";
 import { ServerDiscovery } from "../../lib/matrix/server_discovery.ts";
 import { parseServerName, type ServerName } from "../../lib/matrix/server_name.ts";
 import type { OutboundResponse } from "../../lib/net/client.ts";
@@ -39,8 +38,7 @@ class Fixture {
         return this.srv();
       },
       ruleFor: () => "internal-verified",
-      now: this.clock.now,
-      monotonicNow: this.clock.monotonicNow,
+      clock: this.clock,
       random: () => 0,
       overrides: new Map(),
     });
@@ -156,33 +154,28 @@ Deno.test("through a long blip the good answer is kept until it is 48 h old, ask
   assert.equal(await fixture.target(), DELEGATED);
 });
 
-Deno.test("the story of a kept answer tells both the failure and what is kept", async () => {
+Deno.test("the step of a kept answer tells both the failure and what is kept", async () => {
   const fixture = new Fixture(delegating());
   await fixture.target();
   fixture.answer = failing("tls");
   fixture.clock.advance(24 * HOUR_MS);
-  const { story } = await fixture.discovery.resolve(name("example.com"));
-  assert.match(story[0] ?? "", /as scripted; kept: delegates to delegate\.example:1234$/);
+  const { steps } = await fixture.discovery.resolve(name("example.com"));
+  assert.match(steps[0] ?? "", /as scripted; kept: delegates to delegate\.example:1234$/);
 });
 
 Deno.test("a host that hangs does not end resolution: SRV and port 8448 get their turn, a good answer is kept", async () => {
-  mock.timers.enable({ apis: ["setTimeout"] });
-  try {
-    for (const [before, expected] of [[null, DEFAULT], [delegating(), DELEGATED]] as const) {
-      const fixture = new Fixture(before ?? failing("connect"));
-      if (before !== null) await fixture.target();
-      fixture.clock.advance(24 * HOUR_MS);
-      fixture.answer = () =>
-        new Promise((_, reject) => {
-          const signal = fixture.outbound.requests.at(-1)?.signal;
-          signal?.addEventListener("abort", () => reject(new OutboundError("timeout", "as scripted")));
-        });
-      const target = fixture.target();
-      mock.timers.tick(3500);
-      assert.equal(await target, expected);
-    }
-  } finally {
-    mock.timers.reset();
+  for (const [before, expected] of [[null, DEFAULT], [delegating(), DELEGATED]] as const) {
+    const fixture = new Fixture(before ?? failing("connect"));
+    if (before !== null) await fixture.target();
+    fixture.clock.advance(24 * HOUR_MS);
+    fixture.answer = () =>
+      new Promise((_, reject) => {
+        const signal = fixture.outbound.requests.at(-1)?.signal;
+        signal?.addEventListener("abort", () => reject(new OutboundError("timeout", "as scripted")));
+      });
+    const target = fixture.target();
+    fixture.clock.advance(3500);
+    assert.equal(await target, expected);
   }
 });
 
@@ -216,17 +209,12 @@ Deno.test("an SRV look-up without an answer is not remembered", async () => {
 });
 
 Deno.test("an SRV look-up that hangs ends after 2.5 s without a target", async () => {
-  mock.timers.enable({ apis: ["setTimeout"] });
-  try {
-    const fixture = new Fixture(() => respond(404, ""));
-    fixture.srv = () => new Promise(() => {});
-    const target = fixture.target();
-    while (fixture.srvLookups.length === 0) await Promise.resolve();
-    mock.timers.tick(2500);
-    assert.equal(await target, "none");
-  } finally {
-    mock.timers.reset();
-  }
+  const fixture = new Fixture(() => respond(404, ""));
+  fixture.srv = () => new Promise(() => {});
+  const target = fixture.target();
+  while (fixture.srvLookups.length === 0) await Promise.resolve();
+  fixture.clock.advance(2500);
+  assert.equal(await target, "none");
 });
 
 Deno.test("200 callers at once cost one fetch and one SRV look-up per name", async () => {
@@ -254,4 +242,32 @@ Deno.test("at most 5,000 servers are remembered, and those asked for last", asyn
   assert.equal(fixture.fetches, 5001);
   await fixture.target("s1.example");
   assert.equal(fixture.fetches, 5002);
+});
+
+Deno.test("a redirect to a long address is not followed, and what is remembered of it is short", async () => {
+  const fixture = new Fixture(() => respond(302, "", { location: `https://a.example/${"x".repeat(15_000)}` }));
+  const { steps } = await fixture.discovery.resolve(name("example.com"));
+  assert.equal(fixture.fetches, 1);
+  assert.equal(
+    steps[0],
+    "https://example.com/.well-known/matrix/server: redirect 302 with a Location over 1024 characters",
+  );
+});
+
+Deno.test("a redirect to an address of 1,024 characters is followed, its step cut", async () => {
+  const location = "https://a.example/".padEnd(1024, "x");
+  const answers = [respond(302, "", { location })];
+  const fixture = new Fixture(() => answers.shift() ?? respond(500, ""));
+  const { steps } = await fixture.discovery.resolve(name("example.com"));
+  assert.equal(fixture.fetches, 2);
+  assert.ok(steps.every((step) => step.length <= 300));
+});
+
+Deno.test("of an SRV answer with long names only so many are kept as fit into 1 KB, the best first", async () => {
+  const fixture = new Fixture(() => respond(404, ""));
+  const target = (priority: number) => ({ target: `${"x".repeat(249)}.${priority}`, port: 1, priority, weight: 1 });
+  fixture.srv = () => Promise.resolve([9, 3, 1, 7, 5, 2].map(target));
+  const { targets, steps } = await fixture.discovery.resolve(name("example.com"));
+  assert.deepEqual(targets.map(({ host }) => host.at(-1)), ["1", "2", "3", "5"]);
+  assert.ok(steps.every((step) => step.length <= 300));
 });

@@ -1,4 +1,4 @@
-// Asking a homeserver: the one retry, the order of targets, the deadline, and the story for the log.
+// Asking a homeserver: the one retry, the order of targets, the deadline, and the steps for the log.
 
 import assert from "node:assert/strict";
 import { FederationClient, type FederationOutcome } from "../../lib/matrix/federation_client.ts";
@@ -28,19 +28,21 @@ class Fixture {
     this.outbound = new FakeOutbound((request) => this.#next(script, request));
     this.client = new FederationClient({
       outbound: this.outbound,
-      discovery: { resolve: () => Promise.resolve({ targets: hosts.map(target), story: ["as scripted"] }) },
+      discovery: { resolve: () => Promise.resolve({ targets: hosts.map(target), steps: ["as scripted"] }) },
       ruleFor: () => "public",
-      monotonicNow: this.clock.monotonicNow,
-      sleep: (durationMs) => {
-        this.pauses.push(durationMs);
-        return Promise.resolve();
+      clock: {
+        ...this.clock,
+        sleep: (durationMs) => {
+          this.pauses.push(durationMs);
+          return Promise.resolve();
+        },
       },
       random: () => 0.5,
     });
   }
 
-  get(signal = new AbortController().signal): Promise<FederationOutcome> {
-    const server = parseServerName("example.com");
+  get(signal = new AbortController().signal, name = "example.com"): Promise<FederationOutcome> {
+    const server = parseServerName(name);
     assert.ok(server !== null);
     return this.client.get(server, "/path?access_token=secret", signal);
   }
@@ -90,9 +92,10 @@ for (const [script, expected, pauses] of RETRIES) {
     assert.equal(outcome.outcome === "answer" ? outcome.response.status : null, expected);
     assert.deepEqual(left, []);
     assert.deepEqual(fixture.pauses, pauses);
-    assert.equal(outcome.story.filter((step) => step === "tried once more").length, script.length - 1);
-    assert.equal(outcome.outcome === "no-answer" && outcome.blocked, script[0] === "blocked");
-    assert.ok(!outcome.story.join().includes("secret"));
+    assert.equal(outcome.steps.filter((step) => step === "tried once more").length, script.length - 1);
+    const last = script.at(-1);
+    assert.equal(outcome.outcome === "no-answer" ? outcome.failure : null, typeof last === "string" ? last : null);
+    assert.ok(!outcome.steps.join().includes("secret"));
   });
 }
 
@@ -130,9 +133,8 @@ Deno.test("a server without targets is no answer, at once", async () => {
   const fixture = new Fixture([], []);
   assert.deepEqual(await fixture.get(), {
     outcome: "no-answer",
-    story: ["as scripted"],
-    blocked: false,
-    remembered: false,
+    failure: "dns",
+    steps: ["as scripted"],
   });
 });
 
@@ -152,16 +154,16 @@ Deno.test("the request carries the target, the rule, the caps and the deadline",
   });
 });
 
-Deno.test("the story holds every step, IPv6 addresses in brackets", async () => {
+Deno.test("the steps holds every step, IPv6 addresses in brackets", async () => {
   const fixture = new Fixture(["connect", "reset", "connect", 200], ["2001:db8::1", "b.example"]);
-  const { story } = await fixture.get();
-  assert.deepEqual(story, [
+  const { steps } = await fixture.get();
+  assert.deepEqual(steps, [
     "as scripted",
-    "https://[2001:db8::1]:8448: connect at 2001:db8::1:8448",
-    "https://b.example:8448: reset at b.example:8448",
+    "https://[2001:db8::1]:8448/path: connect at 2001:db8::1:8448",
+    "https://b.example:8448/path: reset at b.example:8448",
     "tried once more",
-    "https://[2001:db8::1]:8448: connect at 2001:db8::1:8448",
-    "https://b.example:8448 (192.0.2.1): status 200",
+    "https://[2001:db8::1]:8448/path: connect at 2001:db8::1:8448",
+    "https://b.example:8448/path (192.0.2.1): status 200",
   ]);
 });
 
@@ -170,16 +172,14 @@ Deno.test("a server that could not be reached is not asked again at once, and is
   assert.equal((await fixture.get()).outcome, "no-answer");
   for (let times = 0; times < 3; times++) {
     assert.deepEqual(await fixture.get(), {
-      outcome: "no-answer",
-      story: ["as scripted", "https://a.example:8448: tls at a.example:8448"],
-      blocked: false,
-      remembered: true,
+      outcome: "not-asked",
+      steps: ["not asked again, after a moment ago:", "https://a.example:8448/path: tls at a.example:8448"],
     });
   }
   assert.equal(fixture.hosts.length, 1);
   fixture.clock.advance(1000);
   const [probe, meanwhile] = await Promise.all([fixture.get(), fixture.get()]);
-  assert.deepEqual([probe.outcome, meanwhile.outcome], ["answer", "no-answer"]);
+  assert.deepEqual([probe.outcome, meanwhile.outcome], ["answer", "not-asked"]);
   assert.equal((await fixture.get()).outcome, "answer");
 });
 
@@ -187,4 +187,41 @@ Deno.test("a token that is refused is not held against the next one", async () =
   const fixture = new Fixture([401, 200]);
   await fixture.get();
   assert.equal((await fixture.get()).outcome, "answer");
+});
+
+const PAUSES: readonly (readonly [tookMs: number, pauseMs: number])[] = [[0, 1000], [3000, 3000], [9000, 5000]];
+
+for (const [tookMs, pauseMs] of PAUSES) {
+  Deno.test(`a server that took ${tookMs} ms not to be reached is left alone for ${pauseMs} ms`, async () => {
+    const fixture = new Fixture(["dns", 200]);
+    fixture.durationMs = tookMs;
+    await fixture.get();
+    fixture.clock.advance(pauseMs - 1);
+    assert.equal((await fixture.get()).outcome, "not-asked");
+    fixture.clock.advance(1);
+    assert.equal((await fixture.get()).outcome, "answer");
+  });
+}
+
+Deno.test("only dns, connect and tls count as out of reach", async () => {
+  for (const failure of ["timeout", "reset", "blocked", "protocol", "too-large"] as const) {
+    const fixture = new Fixture([failure, ...(failure === "reset" ? [failure] : []), 200]);
+    await fixture.get();
+    assert.equal((await fixture.get()).outcome, "answer", failure);
+  }
+});
+
+Deno.test("another spelling of a name knows nothing of the failure, and at most 5,000 are remembered", async () => {
+  const fixture = new Fixture(Array.from({ length: 5002 }, () => "tls" as const));
+  for (let index = 0; index <= 5000; index++) await fixture.get(undefined, `${index}.example`);
+  assert.equal(fixture.client.unreachable, 5000);
+  assert.equal((await fixture.get(undefined, "5000.example")).outcome, "not-asked");
+  assert.equal((await fixture.get(undefined, "5000.EXAMPLE")).outcome, "no-answer");
+});
+
+Deno.test("a step is 300 bytes long at most, whatever a server's address is", async () => {
+  const fixture = new Fixture(["tls"], [`${"a".repeat(250)}.example`]);
+  const { steps } = await fixture.get();
+  for (const step of steps) assert.ok(step.length <= 300, `${step.length}`);
+  assert.match(steps.at(-1) ?? "", /…\(\+\d+ bytes\)$/);
 });

@@ -226,7 +226,7 @@ for (const step of STEPS) {
   Deno.test(`step ${step.step}: the request arrives with its Host, SNI and certificate name`, async () => {
     await using network = await scriptedFor(step, step.certificate);
     using stack = new FederationStack(network);
-    assert.equal(await stack.verify(step.server), `@alice:${step.server}`, stack.story);
+    assert.equal(await stack.verify(step.server), `@alice:${step.server}`, stack.steps);
     const path = `/_matrix/federation/v1/openid/userinfo?access_token=${encodeURIComponent(TOKEN)}`;
     const { at, sni, hostHeader } = step;
     assert.deepEqual(network.userinfoRequests, [{ at, sni, hostHeader, path }]);
@@ -239,7 +239,7 @@ for (const step of STEPS) {
       await using network = await scriptedFor(step, wrong);
       using stack = new FederationStack(network);
       assert.equal(await stack.verify(step.server), "401");
-      assert.match(stack.story, /TLS failed/, JSON.stringify(wrong));
+      assert.match(stack.steps, /TLS failed/, JSON.stringify(wrong));
       assert.deepEqual(network.userinfoRequests, []);
     }
   });
@@ -271,7 +271,7 @@ Deno.test("a single SRV target . means that the server is not to be had: no 8448
   using stack = new FederationStack(network);
   assert.equal(await stack.verify("example.com"), "401");
   assert.deepEqual(network.userinfoRequests, []);
-  assert.match(stack.story, /SRV _matrix-fed\._tcp\.example\.com: "\." \(no such service here\)/);
+  assert.match(stack.steps, /SRV _matrix-fed\._tcp\.example\.com: "\." \(no such service here\)/);
 });
 
 Deno.test('an SRV look-up that times out is no "not found": port 8448 is not tried', async () => {
@@ -282,7 +282,7 @@ Deno.test('an SRV look-up that times out is no "not found": port 8448 is not tri
     using stack = new FederationStack(network);
     assert.equal(await stack.verify("example.com"), "401");
     assert.deepEqual(network.userinfoRequests, []);
-    assert.match(stack.story, /no answer \(request timed out\)/);
+    assert.match(stack.steps, /no answer \(request timed out\)/);
   }
 });
 

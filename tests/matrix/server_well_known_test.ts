@@ -50,7 +50,7 @@ for (const [what, reply] of VALID) {
   Deno.test(`${what} delegates`, async () => {
     await using network = await scripted(() => reply);
     using stack = new FederationStack(network);
-    assert.equal(await stack.verify("example.com"), "@delegate:example.com", stack.story);
+    assert.equal(await stack.verify("example.com"), "@delegate:example.com", stack.steps);
     assert.deepEqual(network.requests[0], {
       at: "example.com:443",
       sni: "example.com",
@@ -60,7 +60,7 @@ for (const [what, reply] of VALID) {
   });
 }
 
-const INVALID: [what: string, reply: Reply, story: RegExp][] = [
+const INVALID: [what: string, reply: Reply, steps: RegExp][] = [
   ["404", { status: 404, body: '{"m.server":"delegate.example:1234"}' }, /status 404/],
   ["500", { status: 500, body: '{"m.server":"delegate.example:1234"}' }, /status 500/],
   ["201", { status: 201, body: '{"m.server":"delegate.example:1234"}' }, /status 201/],
@@ -83,12 +83,12 @@ const INVALID: [what: string, reply: Reply, story: RegExp][] = [
   ["a broken connection", "hang up", /Connection broke/],
 ];
 
-for (const [what, reply, story] of INVALID) {
+for (const [what, reply, steps] of INVALID) {
   Deno.test(`${what} counts for nothing, and resolution goes on`, async () => {
     await using network = await scripted(() => reply);
     using stack = new FederationStack(network);
-    const { story: [first = ""] } = await stack.discovery.resolve(name("example.com"));
-    assert.match(first, story);
+    const { steps: [first = ""] } = await stack.discovery.resolve(name("example.com"));
+    assert.match(first, steps);
     assert.equal(await stack.verify("example.com"), "@default:example.com");
   });
 }
@@ -143,7 +143,7 @@ Deno.test("a redirect to a host with a wrong certificate counts for nothing", as
   assert.equal(await stack.verify("example.com"), "@default:example.com");
 });
 
-const BAD_REDIRECTS: [what: string, location: string, story: RegExp, requests: number][] = [
+const BAD_REDIRECTS: [what: string, location: string, steps: RegExp, requests: number][] = [
   ["to itself", `https://example.com${PATH}`, /redirect loop/, 1],
   ["to plain HTTP", "http://example.com/secret", /redirect to "http:\/\/example\.com", expected https/, 1],
   ["to a file", "file:///etc/passwd", /expected https/, 1],
@@ -151,14 +151,14 @@ const BAD_REDIRECTS: [what: string, location: string, story: RegExp, requests: n
   ["to nothing", "", /redirect loop|without a valid Location/, 1],
 ];
 
-for (const [what, location, story, requests] of BAD_REDIRECTS) {
+for (const [what, location, steps, requests] of BAD_REDIRECTS) {
   Deno.test(`a redirect ${what} is not followed`, async () => {
     await using network = await scripted(() => redirect(location));
     await network.servePlain("example.com:80", () => document({ "m.server": "delegate.example:1234" }));
     using stack = new FederationStack(network);
     assert.equal(await stack.verify("example.com"), "@default:example.com");
-    const { story: [first = ""] } = await stack.discovery.resolve(name("example.com"));
-    assert.match(first, story);
+    const { steps: [first = ""] } = await stack.discovery.resolve(name("example.com"));
+    assert.match(first, steps);
     assert.equal(network.requests.filter(({ at }) => at !== "example.com:8448").length, requests);
   });
 }
@@ -186,9 +186,9 @@ Deno.test("five redirects are followed, a sixth is not", async () => {
 Deno.test("a redirect's query is followed but not written down", async () => {
   await using network = await scripted((path) => path === PATH ? redirect("/x?key=somebodys-secret") : { status: 404 });
   using stack = new FederationStack(network);
-  const { story } = await stack.discovery.resolve(name("example.com"));
+  const { steps } = await stack.discovery.resolve(name("example.com"));
   assert.equal(network.requests[1]?.path, "/x?key=somebodys-secret");
-  assert.ok(!story.join().includes("somebodys-secret"));
+  assert.ok(!steps.join().includes("somebodys-secret"));
 });
 
 const MINUTE_MS = 60_000;

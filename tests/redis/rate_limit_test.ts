@@ -3,6 +3,7 @@
 import assert from "node:assert/strict";
 import { clientAddress } from "../../lib/admission/client_address.ts";
 import { MatrixError } from "../../lib/matrix_error.ts";
+import { systemClock } from "../../lib/platform.ts";
 import { createRateLimit, type RateLimit } from "../../lib/admission/rate_limit.ts";
 import { connectToRedis } from "../../lib/redis/client.ts";
 import { RecordingLog } from "../../testing/recording_log.ts";
@@ -32,7 +33,7 @@ Deno.test("a real Redis counts for all replicas, forgets with the window, and ne
       requests: 2,
       windowSeconds: 10,
       redis,
-      monotonicNow: () => performance.now(),
+      clock: systemClock,
       log: new RecordingLog(),
     })
   );

@@ -92,8 +92,8 @@ export class LeaveCalls {
       const leaseMs = this.#deps.store.leaseMs(job.room);
       if (leaseMs < MIN_LEASE_MS || this.#closing.signal.aborted) return { kind: "held" };
       queued.askedAt = this.#deps.monotonicNow();
-      const { outcome, story } = await withDeadline(Math.min(CALL_TIMEOUT_MS, leaseMs), call);
-      this.#tell(job, action, outcome, story);
+      const { outcome, step } = await withDeadline(Math.min(CALL_TIMEOUT_MS, leaseMs), call);
+      this.#tell(job, action, outcome, step);
       return outcome;
     } catch (error) {
       if (error === this.#closing.signal.reason) return { kind: "held" };
@@ -103,10 +103,10 @@ export class LeaveCalls {
     }
   }
 
-  #tell(job: Job, action: string, outcome: ActionOutcome, story: string): void {
+  #tell(job: Job, action: string, outcome: ActionOutcome, step: string): void {
     const { log } = this.#deps;
-    const fields = { action, outcome: outcome.kind, story, ...describeJob(job) };
-    const throttle = `${job.homeserver} ${story}`;
+    const fields = { action, outcome: outcome.kind, step, ...describeJob(job) };
+    const throttle = `${job.homeserver} ${step}`;
     if (outcome.kind === "refused" && outcome.why !== "forbidden") {
       const advice = ADVICE[outcome.why];
       log.error("A homeserver does not let us manage delayed events: leaves come late", {

@@ -11,7 +11,7 @@ import { DELEGATION } from "../machine/machine_table.ts";
 import { settle } from "../../../testing/virtual_time.ts";
 
 const JOB = begin(DELEGATION, 0, false).job;
-const DONE: ActionResult = { outcome: { kind: "done" }, story: "status 200" };
+const DONE: ActionResult = { outcome: { kind: "done" }, step: "status 200" };
 
 type Act = (action: "restart" | "send", signal: AbortSignal) => Promise<ActionResult>;
 
@@ -118,7 +118,7 @@ const STORIES:
 for (const [outcome, level, text] of STORIES) {
   const name = outcome.kind === "refused" ? `refused as ${outcome.why}` : outcome.kind;
   Deno.test(`a call that is ${name} is told as ${level}, and what anybody can cause once a minute`, async () => {
-    const { log, want, pass } = stage(() => Promise.resolve({ outcome, story: "as it was" }));
+    const { log, want, pass } = stage(() => Promise.resolve({ outcome, step: "as it was" }));
     await want();
     const second = want();
     // A homeserver that failed, or wants a rest, is not asked again at once.
