@@ -5,7 +5,7 @@
 
 import { parseArgs } from "node:util";
 import { setTimeout as sleep } from "node:timers/promises";
-import { Homeservers } from "../testing/oracle_homeserver.ts";
+import { Homeservers } from "../testing/fake_homeservers.ts";
 import { Chaos } from "../testing/chaos.ts";
 import { Soaked } from "./soak_service.ts";
 import { SoakTraffic } from "./soak_traffic.ts";

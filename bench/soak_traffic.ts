@@ -3,7 +3,7 @@
 // that nobody signed.
 
 import { setTimeout as sleep } from "node:timers/promises";
-import type { Homeservers } from "../testing/oracle_homeserver.ts";
+import type { Homeservers } from "../testing/fake_homeservers.ts";
 import type { Chaos } from "../testing/chaos.ts";
 
 const ORDINARY_WORKERS = 6;

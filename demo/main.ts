@@ -1,10 +1,11 @@
 // `deno task demo`: the main job on loopback, with nothing to install and no environment. Plays a full exchange, two
-// restricted ones and an impostor's, shows each step by step, then stays up with a page and for curl. `--once` ends after
+// restricted ones, an impostor's and a delegated leave, shows each step by step, then stays up with a page and for curl. `--once` ends after
 // the exchanges, with exit code 0 only if all came out right. LIVEKIT_URL, LIVEKIT_KEY and LIVEKIT_SECRET name a real
 // SFU, which the page then joins.
 
 import { randomBytes } from "node:crypto";
-import { servePage } from "./page.ts";
+import { canLeave, playLeave } from "./leave_scene.ts";
+import { type ServedPage, servePage } from "./page.ts";
 import { play, type Scene, tokenOf } from "./scene.ts";
 import { buildStage, realSfuOf, type Stage } from "./stage.ts";
 
@@ -16,6 +17,9 @@ const FACT_WIDTH = 20;
 const ROOM = "!demo:localhost";
 
 await using stage = await setTheStage();
+// Told before anything else: whoever looks at one line looks at this one.
+await using page = Deno.args.includes("--once") ? null : servePage(stage);
+if (page !== null) console.log(`The page: %c${page.url}`, "font-weight: bold");
 console.log(`\nThe MatrixRTC Authorization Service, on loopback
 
   service             ${stage.serviceUrl}
@@ -35,15 +39,20 @@ tell("2. A user of another homeserver joins it", federated);
 tell("3. The same user, where no call was begun", alone);
 tell("4. A homeserver that claims somebody else's user", impostor);
 
+const left = canLeave(stage) ? await playLeave(ROOM, stage) : null;
+if (left !== null) tell("5. A phone dies in the call", left);
+
 const isRight = local.canJoin === true && federated.canJoin === true && alone.canJoin === false &&
-  impostor.status === 401;
-console.log(isRight ? "All four came out right." : "Something came out wrong: see above.");
+  impostor.status === 401 && (left === null || left.verdict.kind === "left");
+console.log(
+  isRight ? `All ${left === null ? "four" : "five"} came out right.` : "Something came out wrong: see above.",
+);
 if (alone.canJoin === true) {
   console.log('The SFU makes rooms for anybody who joins: set "auto_create: false" there, or nobody is restricted.');
 }
 
-if (Deno.args.includes("--once")) Deno.exitCode = isRight ? 0 : 1;
-else await stayUp(stage);
+if (page === null) Deno.exitCode = isRight ? 0 : 1;
+else await stayUp(stage, page);
 
 async function setTheStage(): Promise<Stage> {
   try {
@@ -69,8 +78,7 @@ function tell(title: string, { steps, verdict, grantFacts }: Scene): void {
   console.log(`  → ${verdict.text}\n`);
 }
 
-async function stayUp(stage: Stage): Promise<void> {
-  await using page = servePage(stage);
+async function stayUp(stage: Stage, page: ServedPage): Promise<void> {
   const body = JSON.stringify({ room: "!curl:localhost", openid_token: tokenOf("local", stage), device_id: "CURL" });
   console.log(
     `

@@ -11,14 +11,18 @@ const NO_ANSWER = "The demo does not answer. Is it still running in the terminal
 const form = byId("ask");
 const room = byId("room");
 const newRoom = byId("new-room");
+const leaveScene = byId("leave-scene");
 
 let call = null;
 let ownServerName = "localhost";
 
 form.addEventListener("submit", (event) => {
   event.preventDefault();
-  if (form.getAttribute("aria-busy") !== "true") void ask();
+  const role = new FormData(form).get("role");
+  const device = call === null ? {} : { device: call.device };
+  void ask("/play", { role, room: room.value, ...device });
 });
+leaveScene.addEventListener("click", () => void ask("/leave", { room: room.value }));
 room.addEventListener("input", () => complain(""));
 newRoom.addEventListener("click", () => {
   room.value = `!${randomName()}:${ownServerName}`;
@@ -32,20 +36,20 @@ try {
   showFailure(NO_ANSWER);
 }
 
-async function ask() {
+async function ask(path, request) {
+  if (form.getAttribute("aria-busy") === "true") return;
   form.setAttribute("aria-busy", "true");
   complain("");
   try {
-    const role = new FormData(form).get("role");
-    const device = call === null ? {} : { device: call.device };
-    const response = await fetch("/play", {
+    const response = await fetch(path, {
       method: "POST",
       headers: { "content-type": "application/json" },
-      body: JSON.stringify({ role, room: room.value, ...device }),
+      body: JSON.stringify(request),
     });
     const answer = await response.json();
     if (response.status === 400) {
       complain(answer.error);
+      forget(); // what came of another room says nothing about this one
       room.focus();
     } else if (!response.ok) showFailure(answer.error);
     else show(answer);
@@ -69,6 +73,14 @@ function show({ scene, stage }) {
   byId("steps").replaceChildren(...scene.steps.map(stepElement));
   showStage(stage, scene.room);
   if (call !== null) void call.join(scene.answer);
+}
+
+function forget() {
+  const verdict = byId("verdict");
+  verdict.dataset.kind = "none";
+  verdict.textContent = "Nobody has asked yet.";
+  byId("told").hidden = true;
+  byId("before").hidden = false;
 }
 
 function showFailure(text) {
@@ -103,7 +115,7 @@ function showStage({ serviceUrl, cast, sfu }, currentRoom = null) {
   }
 
   byId("sfu-url").textContent = sfu.url;
-  byId("stand-in").hidden = sfu.kind !== "stand-in";
+  byId("stand-in").hidden = leaveScene.hidden = sfu.kind !== "stand-in";
   byId("call").hidden = sfu.kind !== "real";
   if (sfu.kind === "real") {
     call ??= new Call({

@@ -3,6 +3,7 @@
 import * as v from "valibot";
 import { BodyReader } from "../lib/http/body.ts";
 import { MatrixError } from "../lib/matrix_error.ts";
+import { canLeave, playLeave } from "./leave_scene.ts";
 import { homeserverOf, play, type Scene, userOf } from "./scene.ts";
 import { type Role, ROLES } from "./scene_steps.ts";
 import type { Stage } from "./stage.ts";
@@ -33,7 +34,7 @@ export interface RoomView {
   readonly identities: readonly string[];
 }
 
-/** The answer to `POST /play`. */
+/** The answer to `POST /play` and `POST /leave`. */
 export interface Played {
   readonly scene: Scene;
   readonly stage: StageView;
@@ -80,6 +81,8 @@ const PlayRequest = v.object(
   'Send a JSON object: expected {"role": …, "room": …}',
 );
 
+const LeaveRequest = v.object({ room: RoomId }, 'Send a JSON object: expected {"room": …}');
+
 /** The page of a stage, as a function from requests to answers. */
 export function createPage(stage: Stage): (request: Request) => Promise<Response> {
   const routes = new Map<string, { readonly method: string; readonly answer: Route }>([
@@ -91,6 +94,13 @@ export function createPage(stage: Stage): (request: Request) => Promise<Response
     ["/stage", { method: "GET", answer: () => Response.json(viewOf(stage)) }],
     ["/play", { method: "POST", answer: playRoute(stage) }],
   ]);
+  if (canLeave(stage)) {
+    const leave: Route = async (request) => {
+      const { room } = await parseBody(request, LeaveRequest);
+      return played(await playLeave(room, stage), stage);
+    };
+    routes.set("/leave", { method: "POST", answer: leave });
+  }
   if (stage.sfu === null) {
     // Resolved no earlier than it is needed; npm packages of deno.json are at hand once any of them is.
     const answer: Route = (request) => file(import.meta.resolve("livekit-client"), "text/javascript")(request);
@@ -138,23 +148,23 @@ async function answer(
 }
 
 function playRoute(stage: Stage): Route {
-  let last: Promise<unknown> = Promise.resolve();
   return async (request) => {
-    const { role, room, device } = await parsePlayRequest(request);
-    // In turn: each scene has the log and the counts to itself.
-    const played = last.then(() => play(role, room, stage, device));
-    last = played.catch(() => {});
-    return Response.json({ scene: await played, stage: viewOf(stage) } satisfies Played);
+    const { role, room, device } = await parseBody(request, PlayRequest);
+    return played(await play(role, room, stage, device), stage);
   };
 }
 
-async function parsePlayRequest(request: Request): Promise<v.InferOutput<typeof PlayRequest>> {
+function played(scene: Scene, stage: Stage): Response {
+  return Response.json({ scene, stage: viewOf(stage) } satisfies Played);
+}
+
+async function parseBody<Body>(request: Request, schema: v.GenericSchema<unknown, Body>): Promise<Body> {
   // A form of another origin can send no such type, so no other page can play.
   if (request.headers.get("content-type")?.split(";")[0]?.trim() !== "application/json") {
     throw new BadRequest(415, 'Send JSON: expected the Content-Type "application/json"');
   }
   const body = await new BodyReader().read(request, MAX_BODY_BYTES, AbortSignal.timeout(BODY_TIMEOUT_MS));
-  const { success, output, issues } = v.safeParse(PlayRequest, parseJson(body), { abortPipeEarly: true });
+  const { success, output, issues } = v.safeParse(schema, parseJson(body), { abortPipeEarly: true });
   if (!success) throw new BadRequest(400, issues[0].message);
   return output;
 }

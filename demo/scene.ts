@@ -60,11 +60,12 @@ export function tokenOf(role: Role, stage: Stage): OpenIdToken {
   return homeserverOf(role, stage).mintOpenIdTokenFor(userOf(role, stage));
 }
 
-/**
- * Plays one exchange for a Matrix room, one at a time: the log and the counts are then its own. With a token that the
- * stand-in lets in, the user is in the room there afterwards.
- */
-export async function play(role: Role, room: string, stage: Stage, deviceId: string = DEVICE_ID): Promise<Scene> {
+/** Plays one exchange for a Matrix room. With a token that the stand-in lets in, the user is in the room afterwards. */
+export function play(role: Role, room: string, stage: Stage, deviceId: string = DEVICE_ID): Promise<Scene> {
+  return stage.inTurn(() => playNow(role, room, stage, deviceId));
+}
+
+async function playNow(role: Role, room: string, stage: Stage, deviceId: string): Promise<Scene> {
   const user = userOf(role, stage);
   const homeserver = homeserverOf(role, stage);
   const alias = roomAlias(room, LEGACY_SLOT);
@@ -74,7 +75,7 @@ export async function play(role: Role, room: string, stage: Stage, deviceId: str
   const fate = watchRoom(alias, stage.sfu);
 
   const request = { room, openid_token: tokenOf(role, stage), device_id: deviceId };
-  const response = await fetch(`${stage.serviceUrl}/sfu/get`, { method: "POST", body: JSON.stringify(request) });
+  const response = await postTo(stage, request);
   const answer = v.parse(Answer, await response.json());
 
   const granted = "jwt" in answer ? answer : null;
@@ -107,6 +108,11 @@ export async function play(role: Role, room: string, stage: Stage, deviceId: str
     steps: stepsOf(facts),
     answer: stage.sfu === null ? granted : null,
   };
+}
+
+/** Asks the service for a token, as a client does. */
+export function postTo({ serviceUrl }: Stage, request: object): Promise<Response> {
+  return fetch(`${serviceUrl}/sfu/get`, { method: "POST", body: JSON.stringify(request) });
 }
 
 // Looks at the room now, and again when the service has answered with a status.

@@ -54,8 +54,8 @@ export interface SceneStep {
 
 /** What came of it, in a word and in a sentence. */
 export interface Verdict {
-  /** A token that the SFU lets in, one that it does not let in (yet), no token, or nobody knows. */
-  readonly kind: "joins" | "waits" | "refused" | "unclear";
+  /** A token that the SFU lets in, one that it does not let in (yet), no token, gone in time, or nobody knows. */
+  readonly kind: "joins" | "waits" | "refused" | "left" | "unclear";
   readonly text: string;
 }
 

@@ -8,6 +8,7 @@ import { productionDeps, type Service, startService } from "../lib/service.ts";
 import { CertificateAuthority } from "../testing/certificates.ts";
 import { DevelopmentHomeserver } from "../testing/fake_homeserver.ts";
 import { DevelopmentSfu } from "../testing/fake_sfu.ts";
+import { SfuWebhooks } from "../testing/sfu_webhooks.ts";
 
 /** An SFU that stands elsewhere, in place of the stand-in. */
 export interface RealSfu {
@@ -24,6 +25,8 @@ export interface Stage extends AsyncDisposable {
   readonly federated: DevelopmentHomeserver;
   /** null when a real SFU takes its place. */
   readonly sfu: DevelopmentSfu | null;
+  /** How the stand-in tells the service who comes and goes; null without it. */
+  readonly webhooks: SfuWebhooks | null;
   /** What clients connect to. */
   readonly sfuUrl: string;
   /** Base URL of the service. */
@@ -32,6 +35,8 @@ export interface Stage extends AsyncDisposable {
   readonly roomIds: Map<string, string>;
   /** The service's log since the last call. */
   takeLog(): string[];
+  /** Plays one scene after the other: the log and the counts are then its own. */
+  inTurn<Played>(play: () => Promise<Played>): Promise<Played>;
 }
 
 const CA_FILE = "development-ca.pem";
@@ -67,6 +72,7 @@ export async function buildStage(realSfu: RealSfu | null = null, port = 0): Prom
     LIVEKIT_KEY: realSfu?.apiKey ?? sfu?.apiKey,
     LIVEKIT_SECRET: realSfu?.apiSecret ?? sfu?.apiSecret,
     LIVEKIT_FULL_ACCESS_HOMESERVERS: local.serverName,
+    LIVEKIT_CS_API_URL_OVERRIDES: `${local.serverName}=https://${local.serverName}`,
     // The guard would not let a server that nobody listed lead the service to this machine's own addresses.
     LIVEKIT_FEDERATION_ALLOW_NETWORKS: "127.0.0.0/8,::1",
     LIVEKIT_EXTRA_CA_FILE: CA_FILE,
@@ -80,15 +86,26 @@ export async function buildStage(realSfu: RealSfu | null = null, port = 0): Prom
   const lines: string[] = [];
   const log = openLog({ ...config.log, writer: { write: (line) => lines.push(line.trimEnd()), flush() {} } });
   const service = await startService(config, productionDeps(log));
+  const serviceUrl = urlOf(service);
+  const key = sfu === null ? null : { name: sfu.apiKey, secret: sfu.apiSecret };
+  const webhooks = key === null ? null : new SfuWebhooks(key, () => serviceUrl);
+  let last: Promise<unknown> = Promise.resolve();
   return {
     local,
     federated,
     sfu,
+    webhooks,
     sfuUrl: variables.LIVEKIT_URL,
-    serviceUrl: urlOf(service),
+    serviceUrl,
     roomIds: new Map(),
     takeLog: () => lines.splice(0),
+    inTurn(play) {
+      const played = last.then(play);
+      last = played.catch(() => {});
+      return played;
+    },
     async [Symbol.asyncDispose]() {
+      await webhooks?.[Symbol.asyncDispose]();
       await service.drain();
       await Promise.all([local, federated, ...(sfu === null ? [] : [sfu])].map((part) => part[Symbol.asyncDispose]()));
     },

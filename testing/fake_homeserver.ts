@@ -1,9 +1,10 @@
-// A development homeserver: OpenID tokens, the federation endpoint that tells whose they are, and well-known documents,
-// answered as Synapse answers them. Sources: Matrix server-server API "OpenID" and "Server discovery", client-server API
+// A development homeserver: OpenID tokens, the federation endpoint that tells whose they are, well-known documents and
+// delayed events, answered as Synapse answers them. Sources: Matrix server-server API "OpenID" and "Server discovery", client-server API
 // "Server Discovery".
 
 import { randomBytes } from "node:crypto";
 import { type Answer, jsonAnswer } from "./answer.ts";
+import { DelayedEventsDouble } from "./delayed_events.ts";
 import type { Faults } from "./faults.ts";
 import {
   LoopbackServer,
@@ -51,6 +52,7 @@ const WRONG_METHOD = matrixError(405, "M_UNRECOGNIZED", "Unrecognized request");
 export class DevelopmentHomeserver implements AsyncDisposable {
   /** What its users' IDs end with. */
   readonly serverName: string;
+  readonly delayedEvents = new DelayedEventsDouble();
   /** How often userinfo was asked, with or without success. */
   userInfoRequests = 0;
   readonly #server: LoopbackServer;
@@ -136,12 +138,13 @@ export class DevelopmentHomeserver implements AsyncDisposable {
   }
 
   [Symbol.asyncDispose](): Promise<void> {
+    this.delayedEvents.close();
     return this.#server[Symbol.asyncDispose]();
   }
 
-  #answer(request: ReceivedRequest): Answer {
+  async #answer(request: ReceivedRequest): Promise<Answer> {
     const route = this.#routes.get(request.path);
-    if (route === undefined) return UNRECOGNIZED;
+    if (route === undefined) return await this.delayedEvents.answer(request.path) ?? UNRECOGNIZED;
     return request.method === "GET" ? route(request) : WRONG_METHOD;
   }
 

@@ -74,6 +74,13 @@ pageTest("a local user's scene shows the room that the SFU stand-in made, and wh
   assert.ok(stage.sfu.createRoomCalls >= 1);
 });
 
+pageTest("a phone that dies is played in the room that is asked for, and only in one that can be", async (get) => {
+  const leave = (room: string) => get("/leave", { method: "POST", headers: JSON_TYPE, body: JSON.stringify({ room }) });
+  const { scene } = v.parse(PLAYED, await (await leave("!phone:localhost")).json());
+  assert.deepEqual([scene.room, scene.verdict.kind], ["!phone:localhost", "left"]);
+  assert.equal((await leave("nonsense")).status, 400);
+});
+
 pageTest("a federated user alone and an impostor are told apart", async (get) => {
   assert.equal((await playOnPage(get, "federated", "!quiet:localhost")).scene.verdict.kind, "waits");
   assert.equal((await playOnPage(get, "impostor", "!quiet:localhost")).scene.verdict.kind, "refused");
@@ -143,6 +150,7 @@ for (const [what, status, ask] of ELSEWHERE) {
 
 pageTest("with a real SFU the page has LiveKit's client, and may talk to the SFU", async (_, stage) => {
   const real = createPage({ ...stage, sfu: null, sfuUrl: "wss://sfu.example" });
+  assert.equal((await real(new Request("http://localhost/leave", { method: "POST" }))).status, 404);
   const client = await real(new Request("http://localhost/livekit-client.mjs"));
   assert.equal(client.status, 200);
   assert.equal(client.headers.get("content-type"), "text/javascript");
@@ -158,3 +166,26 @@ pageTest("the page is served on loopback, at the URL it says", async (_, stage) 
   const response = await fetch(served.url);
   assert.match(await response.text(), /<title>MatrixRTC Authorization Service/);
 });
+
+Deno.test("the first line of the demo is the address of its page, which answers at once", async () => {
+  const args = ["run", "-A", "--no-prompt", new URL("../../demo/main.ts", import.meta.url).pathname];
+  await using demo = new Deno.Command(Deno.execPath(), {
+    args,
+    env: { NO_COLOR: "1" },
+    stdout: "piped",
+    stderr: "null",
+  }).spawn();
+  const [line = ""] = await Array.fromAsync(firstLine(demo.stdout));
+  const [, url = ""] = /^The page: (http:\/\/127\.0\.0\.1:\d+\/)$/.exec(line) ?? [];
+  const response = await fetch(url);
+  await response.body?.cancel();
+  assert.equal(response.status, 200);
+});
+
+async function* firstLine(output: ReadableStream<BufferSource>): AsyncGenerator<string> {
+  let text = "";
+  for await (const part of output.pipeThrough(new TextDecoderStream())) {
+    text += part;
+    if (text.includes("\n")) return yield text.slice(0, text.indexOf("\n"));
+  }
+}

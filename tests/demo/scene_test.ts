@@ -1,6 +1,7 @@
 // The scenes of the demo, played on a whole stage: what is told of them is what happened.
 
 import assert from "node:assert/strict";
+import { canLeave, playLeave } from "../../demo/leave_scene.ts";
 import { play, type Scene } from "../../demo/scene.ts";
 import { ROLES, type SceneFacts, stepsOf, verdictOf } from "../../demo/scene_steps.ts";
 import { buildStage, realSfuOf } from "../../demo/stage.ts";
@@ -63,6 +64,19 @@ Deno.test("an impostor gets no token, and the SFU is left alone", async () => {
   assert.match(step(scene, "It decides"), /^refused: Not authorised/);
   assert.equal(step(scene, "The room on the SFU"), "skipped: Not touched");
   assert.equal(stage.sfu?.callCount("CreateRoom"), calls);
+});
+
+Deno.test("a phone that dies in a call leaves it: its event is kept back while it is there, and sent when it has gone", async () => {
+  await using stage = await buildStage();
+  assert.ok(canLeave(stage));
+  const scene = await playLeave("!left:localhost", stage);
+  assert.equal(scene.verdict.kind, "left");
+  assert.match(scene.verdict.text, /is out of the call, \d+ ms after/);
+  assert.ok(scene.steps.every(({ state }) => state === "done"), JSON.stringify(scene.steps));
+  const [event] = stage.local.delayedEvents.events.values();
+  assert.equal(event?.end?.how, "sent");
+  assert.deepEqual(event?.calls.map(({ action }) => action), ["restart", "send"]);
+  assert.deepEqual(stage.sfu.rooms.participants(scene.grant?.video.room ?? ""), []);
 });
 
 Deno.test("the grant is told in words, and no scene tells a token", async () => {

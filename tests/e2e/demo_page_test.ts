@@ -73,6 +73,29 @@ pageTest("an impostor is refused, without a grant on the page, even after a scen
   visitor.assertContent(host);
 });
 
+pageTest("Alice’s phone dies, and she is out of the call", async (visit, host) => {
+  await using visitor = await visit();
+  const { page } = visitor;
+  await page.getByLabel("Which Matrix room?").fill("!phone:localhost");
+  await page.getByRole("button", { name: "Alice’s phone dies" }).click();
+  await page.locator("#verdict[data-kind=left]").waitFor();
+  assert.match((await visitor.verdict()).text ?? "", /is out of the call, \d+ ms after/);
+  assert.equal(await visitor.step("What comes of it"), "The service has the homeserver send it at once");
+  assert.match(
+    await page.locator("#rooms > li", { hasText: "!phone:localhost" }).textContent() ?? "",
+    /Nobody is there/,
+  );
+  visitor.assertContent(host);
+});
+
+pageTest("a room that is refused clears the verdict on the one before it", async (visit) => {
+  await using visitor = await visit();
+  await visitor.ask("Alice", "!before:localhost");
+  await visitor.ask("Alice", "nonsense");
+  assert.deepEqual(await visitor.verdict(), { kind: "none", text: "Nobody has asked yet." });
+  assert.equal(await visitor.page.locator("#told").isVisible(), false);
+});
+
 pageTest("all of it works by keyboard alone, and the focus is always seen", async (visit, host) => {
   await using visitor = await visit();
   const { keyboard } = visitor.page;
@@ -102,7 +125,7 @@ pageTest("all of it works by keyboard alone, and the focus is always seen", asyn
   await keyboard.press("ArrowUp");
   await keyboard.press("Enter");
   await visitor.page.locator("#verdict[data-kind=joins]").waitFor();
-  for (let i = 0; i < 4; i++) await keyboard.press("Tab");
+  for (let i = 0; i < 5; i++) await keyboard.press("Tab");
   await look();
   await keyboard.press("Enter");
   await visitor.page.locator("#payload").waitFor();

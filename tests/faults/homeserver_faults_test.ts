@@ -5,7 +5,7 @@ import assert from "node:assert/strict";
 import { setTimeout as sleepFor } from "node:timers/promises";
 import { TemporaryDirectory } from "../../testing/surroundings.ts";
 import { SynapseLimiter } from "../../testing/scripted_homeserver.ts";
-import { refusal, type Treatment } from "../../testing/oracle_homeserver.ts";
+import { refusal, type Treatment } from "../../testing/delayed_events.ts";
 import { Stage, summary } from "./stage.ts";
 
 const PEOPLE = 40;

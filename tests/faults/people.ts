@@ -3,7 +3,8 @@
 
 import { setTimeout as sleepFor } from "node:timers/promises";
 import { hashedIdentity, LEGACY_SLOT, legacyIdentity, roomAlias } from "../../lib/livekit/identity.ts";
-import type { DelayedEvent, Homeservers } from "../../testing/oracle_homeserver.ts";
+import type { DelayedEvent } from "../../testing/delayed_events.ts";
+import type { Homeservers } from "../../testing/fake_homeservers.ts";
 import type { CallSfu } from "./sfu.ts";
 
 /** One stay in a call, by the monotonic clock in ms. */

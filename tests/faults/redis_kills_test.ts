@@ -4,7 +4,7 @@
 import assert from "node:assert/strict";
 import { setTimeout as sleepFor } from "node:timers/promises";
 import { RedisServer } from "../../testing/redis_server.ts";
-import type { DelayedEvent } from "../../testing/oracle_homeserver.ts";
+import type { DelayedEvent } from "../../testing/delayed_events.ts";
 import type { Replica } from "./replica.ts";
 import { Stage, summary } from "./stage.ts";
 import { standingOf, tell } from "./verdict.ts";

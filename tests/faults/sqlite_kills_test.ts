@@ -4,7 +4,7 @@
 import assert from "node:assert/strict";
 import { setTimeout as sleepFor } from "node:timers/promises";
 import { TemporaryDirectory } from "../../testing/surroundings.ts";
-import { refusal } from "../../testing/oracle_homeserver.ts";
+import { refusal } from "../../testing/delayed_events.ts";
 import { Stage, STATES, summary } from "./stage.ts";
 import { standingOf } from "./verdict.ts";
 

@@ -4,7 +4,7 @@
 import assert from "node:assert/strict";
 import { setTimeout as sleepFor } from "node:timers/promises";
 import type { Variables } from "../../testing/service_process.ts";
-import { Homeservers } from "../../testing/oracle_homeserver.ts";
+import { Homeservers } from "../../testing/fake_homeservers.ts";
 import { type Neighbourhood, People } from "./people.ts";
 import { type Life, Replica } from "./replica.ts";
 import { CallSfu } from "./sfu.ts";

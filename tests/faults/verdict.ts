@@ -1,7 +1,7 @@
 // What the homeservers saw, judged: no acknowledged event is lost, none fires or is sent while its participant is there,
 // and none is sent twice unless the first answer was lost.
 
-import type { ArrivedCall } from "../../testing/oracle_homeserver.ts";
+import type { ArrivedCall } from "../../testing/delayed_events.ts";
 import type { Story } from "./people.ts";
 import type { Life } from "./replica.ts";
 
