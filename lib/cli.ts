@@ -1,7 +1,7 @@
 // The command line: serve by default, and what an operator asks a binary. Only here (and in main.ts) the process is
 // touched: its environment, its signals, its exit code.
 
-import manifest from "../deno.json" with { type: "json" };
+import { VERSION } from "./version.ts";
 import { type Config, describeConfig, parseConfig } from "./config/config.ts";
 import type { EnvironmentVariables } from "./config/environment.ts";
 import { rotateKeys } from "./config/key_rotation.ts";
@@ -29,6 +29,7 @@ const DRAIN_TIMEOUT_MS = 8000;
  */
 export async function run(args: readonly string[]): Promise<number> {
   const [command, ...rest] = args;
+  if (command === "doctor") return await doctor(rest);
   if (rest.length > 0) return misused(`Cannot run "${args.join(" ")}": expected one command at most`);
   switch (command) {
     case undefined:
@@ -37,7 +38,7 @@ export async function run(args: readonly string[]): Promise<number> {
       return await healthcheck(Deno.env.toObject());
     case "--version":
     case "version":
-      print(`${NAME} ${manifest.version} (${buildInfo()})`);
+      print(`${NAME} ${VERSION} (${buildInfo()})`);
       return 0;
     case "--help":
     case "-h":
@@ -92,7 +93,7 @@ async function serve(variables: EnvironmentVariables): Promise<number> {
 }
 
 function announce(config: Config, service: Service, log: Log): void {
-  log.info(`${NAME} ${manifest.version}`, { deno: Deno.version.deno, ...describeConfig(config) });
+  log.info(`${NAME} ${VERSION}`, { deno: Deno.version.deno, ...describeConfig(config) });
   if (Object.keys(config.proxies).length > 0) {
     log.warning(
       "Outbound requests go through a proxy, which resolves the names: the address guard sees only addresses that " +
@@ -145,6 +146,20 @@ async function healthcheck(variables: EnvironmentVariables): Promise<number> {
   return 1;
 }
 
+async function doctor(args: readonly string[]): Promise<number> {
+  // Loaded where it is wanted: a service has no use for it.
+  const { runDoctor } = await import("./doctor/command.ts");
+  const outcome = await runDoctor(args, {
+    version: VERSION,
+    variables: Deno.env.toObject(),
+    readTextFile: Deno.readTextFileSync,
+    print: (text) => write(Deno.stdout, text),
+    printProgress: (text) => write(Deno.stderr, text),
+    isTerminal: Deno.stdout.isTerminal(),
+  });
+  return typeof outcome === "number" ? outcome : misused(outcome);
+}
+
 /** What a report about a binary should say of it. */
 function buildInfo(): string {
   const { deno, v8 } = Deno.version;
@@ -159,9 +174,14 @@ function misused(text: string): number {
 }
 
 function print(text: string): void {
-  Deno.stdout.writeSync(new TextEncoder().encode(`${text.trimEnd()}\n`));
+  write(Deno.stdout, `${text.trimEnd()}\n`);
 }
 
 function printError(text: string): void {
-  Deno.stderr.writeSync(new TextEncoder().encode(`${text}\n`));
+  write(Deno.stderr, `${text}\n`);
+}
+
+function write(stream: { writeSync(bytes: Uint8Array): number }, text: string): void {
+  let bytes = new TextEncoder().encode(text);
+  while (bytes.length > 0) bytes = bytes.subarray(stream.writeSync(bytes));
 }

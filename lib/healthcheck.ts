@@ -3,7 +3,7 @@
 import http from "node:http";
 import { readBind } from "./config/bind.ts";
 import { Environment, type EnvironmentVariables } from "./config/environment.ts";
-import { ANY_ADDRESS, type Bind, formatBind } from "./http/bind.ts";
+import { type Bind, formatBind, reachable } from "./http/bind.ts";
 import { errorText } from "./log/error_text.ts";
 
 const TIMEOUT_MS = 3000;
@@ -24,7 +24,7 @@ export async function checkHealth(variables: EnvironmentVariables): Promise<stri
 function getHealth(bind: Bind): Promise<number> {
   return new Promise((resolve, reject) => {
     const request = http.get({
-      ...(bind.transport === "unix" ? { socketPath: bind.path } : { host: reachable(bind.hostname), port: bind.port }),
+      ...(bind.transport === "unix" ? { socketPath: bind.path } : { host: reachable(bind).hostname, port: bind.port }),
       path: "/healthz",
       agent: false,
       signal: AbortSignal.timeout(TIMEOUT_MS),
@@ -34,9 +34,4 @@ function getHealth(bind: Bind): Promise<number> {
     });
     request.on("error", reject);
   });
-}
-
-// A server on all addresses answers on loopback, whichever family the host has.
-function reachable(hostname: string): string {
-  return hostname === ANY_ADDRESS || hostname === "0.0.0.0" ? "localhost" : hostname;
 }

@@ -8,21 +8,15 @@ import { Delegations } from "./leave/delegations.ts";
 import { WebhookQueue } from "./livekit/webhook_queue.ts";
 import { LeaveManager } from "./leave/manager.ts";
 import { chooseStore } from "./leave/store/choose.ts";
-import { AccessTokenSigner } from "./livekit/access_token.ts";
-import { RoomService } from "./livekit/room_service.ts";
 import { Rooms } from "./livekit/rooms.ts";
 import { WebhookReceiver } from "./livekit/webhook_receiver.ts";
-import { ClientDiscovery } from "./matrix/client_discovery.ts";
 import { DelayedEvents } from "./matrix/delayed_events.ts";
-import { FederationClient } from "./matrix/federation_client.ts";
-import { HomeserverPolicy } from "./admission/homeserver_policy.ts";
 import { OpenIdVerifier } from "./matrix/openid.ts";
-import { ServerDiscovery } from "./matrix/server_discovery.ts";
 import { Listener } from "./http/listener.ts";
-import { AddressGuard } from "./net/address_guard.ts";
 import type { Clock } from "./async/clock.ts";
-import { OutboundClient } from "./net/client.ts";
 import type { Log } from "./log/log.ts";
+import { createClients, policyOf } from "./clients.ts";
+import { loadMetrics, openOperatorSide } from "./operator_side.ts";
 import { type Platform, systemClock, systemPlatform } from "./platform.ts";
 
 /** The platform and the log; what it takes of a clock by its parts goes when nothing asks for it any more. */
@@ -50,37 +44,21 @@ export function productionDeps(log: Log): ServiceDeps {
  * @throws When the address cannot be listened on.
  */
 export async function startService(config: Config, deps: ServiceDeps): Promise<Service> {
-  const homeservers = new HomeserverPolicy({
-    ...config.homeservers,
-    fullAccess: config.fullAccess,
-    overridden: config.federationUrlOverrides,
-    tlsSkipped: config.skipTlsVerification,
-  });
+  const homeservers = policyOf(config);
   const isNamed = (server: string) => homeservers.isNamed(server);
-  const ruleFor = (server: string) => homeservers.ruleFor(server);
-  const guard = new AddressGuard(config.federationAllowNetworks);
-  const outbound = new OutboundClient({
-    guard,
-    verifyTls: !config.skipTlsVerification,
-    clock: deps.clock,
-    proxies: config.proxies,
-    ...(deps.resolveHost === undefined ? {} : { resolveHost: deps.resolveHost }),
-    ...(deps.connectors === undefined ? {} : { connectors: deps.connectors }),
-  });
-  const discovery = new ServerDiscovery({ ...deps, outbound, ruleFor, overrides: config.federationUrlOverrides });
-  const federation = new FederationClient({
-    ...deps,
-    outbound,
-    discovery,
-    ruleFor,
+  // Where the operator names no server, there is none to keep permits for.
+  const limits = homeservers.namesAny ? DEFAULT_LIMITS : { ...DEFAULT_LIMITS, unnamed: DEFAULT_LIMITS.total };
+  const concurrency = new ConcurrencyLimit({ limits, isNamed, clock: deps.clock });
+  const metrics = await loadMetrics(config);
+  const clients = createClients(config, deps, {
+    homeservers,
     isKnown: (server) => concurrency.isKnown(server),
+    wrap: (outbound) => metrics?.measure(outbound, deps.clock) ?? outbound,
   });
-  const signer = new AccessTokenSigner(config.apiKeys[0]);
-  const roomService = new RoomService({ apiUrl: config.sfuApiUrl, outbound, signer, clock: deps.clock });
+  const { federation, signer, roomService, clientDiscovery } = clients;
   const rooms = new Rooms({ ...deps, roomService });
 
-  const clientDiscovery = new ClientDiscovery({ ...deps, outbound, ruleFor, overrides: config.csApiUrlOverrides });
-  const delayedEvents = new DelayedEvents({ outbound, discovery: clientDiscovery });
+  const delayedEvents = new DelayedEvents({ outbound: clients.outbound, discovery: clientDiscovery });
   const manager = config.delegation
     ? new LeaveManager({
       ...deps,
@@ -102,9 +80,6 @@ export async function startService(config: Config, deps: ServiceDeps): Promise<S
   });
   await manager?.start();
 
-  // Where the operator names no server, there is none to keep permits for.
-  const limits = homeservers.namesAny ? DEFAULT_LIMITS : { ...DEFAULT_LIMITS, unnamed: DEFAULT_LIMITS.total };
-  const concurrency = new ConcurrencyLimit({ limits, isNamed, clock: deps.clock });
   const rateLimit = await openRateLimit(config, deps);
 
   let isDraining = false;
@@ -139,9 +114,22 @@ export async function startService(config: Config, deps: ServiceDeps): Promise<S
     judgeWebhook: (authorization) => receiver.judge(authorization),
     onWebhook: (body, claims) => webhooks.put(body, claims),
     isDraining: () => isDraining,
+    ...(metrics === null ? {} : { onAnswered: metrics.onAnswered }),
   });
 
+  const jobs = () => manager?.counts ?? { waiting: 0, connected: 0, leaving: 0 };
+  metrics?.ofWebhooks(() => receiver.counts);
   const listener = await Listener.open(config.bind, app, deps.log);
+  const closeOperatorSide = await openOperatorSide({
+    config,
+    clients,
+    metrics,
+    clock: deps.clock,
+    log: deps.log,
+    unready: () => isDraining ? "stopping" : null,
+    lastWebhookAt: () => receiver.counts.lastAcceptedAt,
+    jobs,
+  });
   return {
     address: listener.address,
     useKeys(apiKeys) {
@@ -155,7 +143,8 @@ export async function startService(config: Config, deps: ServiceDeps): Promise<S
       await rateLimit?.close();
       await webhooks.settle();
       await manager?.close();
-      outbound.close();
+      await closeOperatorSide();
+      clients.close();
     },
   };
 }

@@ -7,6 +7,9 @@ const COMMANDS = `Usage: lk-jwt-service [command]
 Commands                                                         Exit codes
   (none)        Run the service until SIGTERM or SIGINT.         0 ended, 1 could not start
   healthcheck   Ask the service on this host for /healthz.       0 it answers 200, 1 it does not
+  doctor        Check the whole set-up, with a fix for each       0 fine, 3 warnings, 4 errors
+                finding: [--server-name NAME]…
+                [--public-url URL] [--json]
   --version     Print the version and what it was built with.    0
   --help        Print this text.                                 0
 A command that is none ends with 2.

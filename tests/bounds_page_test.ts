@@ -73,6 +73,7 @@ const BOUNDS: Readonly<Record<string, Readonly<Record<string, string>>>> = {
   "lib/net/client.ts": { permits: "Connections per host and port", idle: "Idle outbound connections" },
   "lib/net/idle_pool.ts": { pools: "Idle outbound connections", all: "Idle outbound connections" },
   "lib/cache/bounded_map.ts": { entries: "(each map has its row)" },
+  "lib/doctor/startup_checks.ts": { findings: "(one per check and named server)" },
   "lib/async/semaphore.ts": { held: IN_FLIGHT, waiting: IN_FLIGHT },
 };
 

@@ -7,9 +7,12 @@ const ROOT = new URL("..", import.meta.url).pathname;
 
 /** The rooms of lib/, from the top floor to the ground. Rooms of one floor may use each other, one way only. */
 const FLOORS: readonly (readonly string[])[] = [
-  ["cli", "healthcheck", "signals", "usage", "doctor"],
+  ["cli", "healthcheck", "signals", "usage"],
   ["service"],
-  ["config", "platform"],
+  ["operator_side"],
+  ["doctor", "metrics"],
+  ["clients"],
+  ["config", "platform", "version"],
   ["http"],
   ["exchange"],
   ["leave", "admission", "appservice"],
@@ -20,7 +23,7 @@ const FLOORS: readonly (readonly string[])[] = [
 ];
 
 /** Who may read the whole configuration; everybody else gets what it needs by name. */
-const READERS_OF_CONFIG = ["cli", "healthcheck", "usage", "service", "doctor", "config"];
+const READERS_OF_CONFIG = ["cli", "healthcheck", "usage", "service", "operator_side", "doctor", "clients", "config"];
 
 /** What each folder beside lib/ may import, apart from itself. Demo and tasks have tests, and what runs the executable builds it. */
 const BESIDE: Readonly<Record<string, readonly string[]>> = {

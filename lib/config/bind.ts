@@ -39,6 +39,15 @@ export function readBind(env: Environment): Bind | null {
   return bind;
 }
 
+/** Where the operator's listener is; null = nowhere. */
+export function readMetricsBind(env: Environment): Bind | null {
+  const text = env.get("LIVEKIT_METRICS_BIND");
+  if (text === undefined) return null;
+  const bind = parseBind(text);
+  if (bind === null) env.problems.add("LIVEKIT_METRICS_BIND", `is "${text}"`, "127.0.0.1:9464, :9464 or unix:/path");
+  return bind;
+}
+
 /** The variable that gives a port alone. Its former name is still set beside the others in many places. */
 function portVariable(env: Environment): "LIVEKIT_JWT_PORT" | "LK_JWT_PORT" | null {
   const names = ["LIVEKIT_JWT_PORT", "LIVEKIT_JWT_BIND", "LK_JWT_PORT"] as const;

@@ -4,7 +4,7 @@
 import { type Bind, formatBind } from "../http/bind.ts";
 import { type Admission, type RateLimitRule, readAdmission } from "./admission.ts";
 import { readApiKeys } from "./api_keys.ts";
-import { readBind } from "./bind.ts";
+import { readBind, readMetricsBind } from "./bind.ts";
 import { Environment, type EnvironmentVariables, type ReadTextFile } from "./environment.ts";
 import { warnIfItMatchesNobody } from "./homeserver_names.ts";
 import { findUnknownVariables } from "./unknown_variables.ts";
@@ -28,6 +28,10 @@ export interface Config extends Admission {
   /** At least one; the first signs. */
   readonly apiKeys: readonly [ApiKey, ...ApiKey[]];
   readonly bind: Bind;
+  /** Where metrics, readiness and status are served; null = nowhere. */
+  readonly metricsBind: Bind | null;
+  /** Whether the set-up is checked after the start. */
+  readonly startupChecks: boolean;
   readonly log: { readonly level: LogLevel; readonly format: LogFormat };
   /** How IDs of users and rooms appear in the log. */
   readonly logIds: LogIdForm;
@@ -83,6 +87,8 @@ export function parseConfig(variables: EnvironmentVariables, readTextFile: ReadT
   const config = {
     livekitUrl: readLivekitUrl(env),
     ...readAdmission(env, bind?.transport === "unix"),
+    metricsBind: readMetricsBind(env),
+    startupChecks: parseBoolean(env, "LIVEKIT_STARTUP_CHECKS"),
     log,
     logIds: parseChoice(env, "LIVEKIT_LOG_IDS", LOG_ID_FORMS),
     tokenTtlSeconds: parseInteger(env, "LIVEKIT_TOKEN_TTL_SECONDS", 60, 86_400),
@@ -114,6 +120,7 @@ export function describeConfig(config: Config): Record<string, unknown> {
     sfu_api: config.sfuApiUrl.origin + config.sfuApiUrl.pathname,
     api_keys: config.apiKeys.map(({ name }) => name),
     bind: formatBind(config.bind),
+    metrics_bind: config.metricsBind === null ? "none" : formatBind(config.metricsBind),
     full_access: config.fullAccess === "*" ? "*" : [...config.fullAccess],
     allowed_homeservers: describePatterns(config.homeservers.allowed),
     blocked_homeservers: describePatterns(config.homeservers.blocked),

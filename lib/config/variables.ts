@@ -279,6 +279,18 @@ export const VARIABLES = [
     fallback: "plain",
     meaning: "`hash` = user, room and device IDs appear in the log as the first 16 digits of their SHA-256.",
   },
+  {
+    name: "LIVEKIT_METRICS_BIND",
+    group: "Operation",
+    fallback: null,
+    meaning: "Where `/metrics`, `/readyz` and `/status` are served, not for clients: `127.0.0.1:9464` or `unix:/path`.",
+  },
+  {
+    name: "LIVEKIT_STARTUP_CHECKS",
+    group: "Operation",
+    fallback: "on",
+    meaning: "Whether LiveKit and each named homeserver are checked after the start, and findings logged.",
+  },
 ] as const satisfies readonly Variable[];
 
 /** Name of a variable of the service. */

@@ -15,7 +15,7 @@ import type { Network } from "../net/ip_range.ts";
 import { basePage } from "./base_page.ts";
 import { BodyReader } from "./body.ts";
 import { parseDelegationRequest, parseSfuRequest, parseTokenRequest } from "./request_bodies.ts";
-import { RequestRecord } from "./request_record.ts";
+import { type AnsweredRequest, RequestRecord } from "./request_record.ts";
 import { complete, empty, errorResponse, json } from "./responses.ts";
 
 /** What is known of a request beside itself. */
@@ -47,6 +47,8 @@ export interface AppOptions {
   readonly onWebhook: (body: Uint8Array, claims: WebhookClaims) => void;
   /** True once the service is about to end: no new work. */
   readonly isDraining: () => boolean;
+  /** Told of each answered request, to count it. */
+  readonly onAnswered?: (request: AnsweredRequest) => void;
 }
 
 /** A request on its way through the front. */
@@ -89,7 +91,7 @@ const REQUEST_ID = /^[\w.:=+/@-]{1,128}$/;
 
 /** Builds the front. */
 export function createApp(options: AppOptions): App {
-  const { clock, log, trustedProxies } = options;
+  const { clock, log, trustedProxies, onAnswered } = options;
   const deadlines = new Deadlines(DEADLINE_MS, clock);
   const bodies = new BodyReader();
   // Apart from those of clients, who may send any number of large ones.
@@ -176,7 +178,7 @@ export function createApp(options: AppOptions): App {
     const methods = route === undefined ? "POST" : route.methods.join(", ");
     const id = requestIdOf(request, info);
     if (method === "OPTIONS") return complete(empty(), methods, id);
-    const record = new RequestRecord({ id, route: route?.path ?? null, method, path, clock, log });
+    const record = new RequestRecord({ id, route: route?.path ?? null, method, path, clock, log, onAnswered });
     const arrival = { request, info, record };
     try {
       assertAnswerable(route, request);

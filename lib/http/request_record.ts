@@ -5,6 +5,16 @@ import { errorStack, errorText } from "../log/error_text.ts";
 import type { Log, LogFields } from "../log/log.ts";
 import { MatrixError } from "../matrix_error.ts";
 
+/** One answered request, as it is counted. */
+export interface AnsweredRequest {
+  /** The route's path; "other" where there is none. */
+  readonly route: string;
+  readonly status: number;
+  /** "" for what is no error. */
+  readonly errcode: string;
+  readonly durationMs: number;
+}
+
 /** What a record has from the start. */
 export interface RequestRecordOptions {
   readonly id: string;
@@ -14,6 +24,7 @@ export interface RequestRecordOptions {
   readonly path: string;
   readonly clock: Pick<Clock, "monotonicNow">;
   readonly log: Log;
+  readonly onAnswered: ((request: AnsweredRequest) => void) | undefined;
 }
 
 // Scanners ask for anything, all day; and who asks too often has a record of its own, once a minute.
@@ -67,12 +78,14 @@ export class RequestRecord {
   }
 
   #record(status: number, errcode?: string): LogFields {
-    const { route, clock } = this.#options;
+    const { route, clock, onAnswered } = this.#options;
+    const durationMs = clock.monotonicNow() - this.#startedAt;
+    onAnswered?.({ route: route ?? "other", status, errcode: errcode ?? "", durationMs });
     return {
       ...(route === null ? {} : { route }),
       status,
       ...(errcode === undefined ? {} : { errcode }),
-      duration_ms: Math.round(clock.monotonicNow() - this.#startedAt),
+      duration_ms: Math.round(durationMs),
       ...this.#fields,
       request_id: this.id,
     };

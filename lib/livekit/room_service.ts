@@ -5,6 +5,8 @@ import {
   CreateRoomRequest,
   ListParticipantsRequest,
   ListParticipantsResponse,
+  ListRoomsRequest,
+  ListRoomsResponse,
   ParticipantInfo,
   ParticipantInfo_State,
   Room,
@@ -132,6 +134,17 @@ export class RoomService {
       if (error instanceof SfuError && error.code === "not_found") return new Map();
       throw error;
     }
+  }
+
+  /**
+   * Asks for the rooms without reading them: whether the SFU answers and takes the key.
+   *
+   * @throws SfuError
+   */
+  async listRooms(signal: AbortSignal): Promise<void> {
+    // A name that no room has keeps the answer short.
+    const message = new ListRoomsRequest({ names: ["-"] });
+    decode(ListRoomsResponse, await this.#call("ListRooms", { roomList: true }, message.toBinary(), signal));
   }
 
   async #call(method: string, grant: VideoGrant, body: Uint8Array, signal: AbortSignal): Promise<Answer> {

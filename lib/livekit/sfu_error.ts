@@ -27,33 +27,40 @@ export type SfuFailure =
   | "server-error"
   | "refused";
 
-/** What to do about each: the end of its message. */
+/** What an operator can do about each: the end of its message, and the fix of the doctor's check. */
 export const ADVICE: Readonly<Record<SfuFailure, string>> = {
-  "dns": "does this host's DNS know the name in LIVEKIT_URL? LIVEKIT_INTERNAL_URL is for API calls alone",
-  "connect": "is LiveKit running, and can this host reach its port? LIVEKIT_INTERNAL_URL is for API calls alone",
-  "tls": "is the certificate of this name, and its authority known here? LIVEKIT_EXTRA_CA_FILE adds one",
-  "timeout": "is LiveKit overloaded, or a firewall in between?",
-  "key-mismatch": "is this API key, with this secret, one of LiveKit's keys?",
-  "clock-skew": "let both hosts set their clocks by NTP",
-  "wrong-path": "does the URL have the path prefix under which LiveKit is served?",
-  "proxy":
-    "something before LiveKit redirects, filters or answers itself; give LiveKit's final URL, or let the path through",
-  "server-error": "LiveKit, or the proxy before it, is out of order: see its log",
-  "refused": "LiveKit does not take the request",
+  "dns": "correct the host in LIVEKIT_URL, or give the address to call in LIVEKIT_INTERNAL_URL",
+  "connect": "start LiveKit, or give the address at which this host reaches it in LIVEKIT_INTERNAL_URL, such as " +
+    "http://livekit:7880",
+  "tls": "give LiveKit's name as its certificate has it, add a private CA with LIVEKIT_EXTRA_CA_FILE, or call it " +
+    "inside with LIVEKIT_INTERNAL_URL=http://livekit:7880",
+  "timeout": "open the way from this host to LiveKit (firewall, hairpin NAT), or set LIVEKIT_INTERNAL_URL to its " +
+    "address inside; if LiveKit is overloaded, see its log",
+  "key-mismatch": "make LIVEKIT_KEY and LIVEKIT_SECRET one of the pairs under `keys:` in livekit.yaml",
+  "clock-skew": "set the clocks of both hosts by NTP",
+  "wrong-path": "give the path prefix under which LiveKit is served, such as wss://example.com/livekit/sfu, and have " +
+    "the proxy before LiveKit pass /twirp below it",
+  "proxy": "have the proxy before LiveKit pass POST /twirp unchanged, without redirect or page of its own, or go " +
+    "around it with LIVEKIT_INTERNAL_URL",
+  "server-error": "see the log of LiveKit, or of the proxy before it",
+  "refused": "see LiveKit's log: it knows the key, and does not take the request",
 };
 
 /** The only error of this layer. Its message is for the log; it names the URL, and no token. */
 export class SfuError extends Error {
   override name = "SfuError";
 
-  /** @param code Twirp's error code, null where there was none. */
+  /**
+   * @param answered What was asked and what came back, without advice.
+   * @param code Twirp's error code, null where there was none.
+   */
   constructor(
     readonly failure: SfuFailure,
-    message: string,
+    readonly answered: string,
     readonly code: string | null = null,
     options?: ErrorOptions,
   ) {
-    super(message, options);
+    super(`${answered}: ${ADVICE[failure]}`, options);
   }
 }
 
@@ -69,12 +76,12 @@ export interface SfuRequest {
 /** The error of a request that got no answer. */
 export function noAnswer({ url }: SfuRequest, error: OutboundError): SfuError {
   const failure = failureOf(error);
-  return new SfuError(failure, `${url}: ${error.message}: ${ADVICE[failure]}`, null, { cause: error });
+  return new SfuError(failure, `${url}: ${error.message}`, null, { cause: error });
 }
 
 /** The error of an answer 200 that is not what was asked for. */
 export function noMessage({ url }: SfuRequest, options?: ErrorOptions): SfuError {
-  return new SfuError("proxy", `${url}: the answer 200 is no LiveKit message: ${ADVICE.proxy}`, null, options);
+  return new SfuError("proxy", `${url}: the answer 200 is no LiveKit message`, null, options);
 }
 
 /**
@@ -87,7 +94,7 @@ export function refusal(request: SfuRequest, response: OutboundResponse, now: nu
   const failure = failureOfStatus(request, response, code);
   const answered = `answered ${response.status}${code === null ? "" : ` "${code}"`}`;
   const clocks = failure === "clock-skew" ? `, ${describeSkew(clockOf(response) - now)}` : "";
-  return new SfuError(failure, `${request.url}: ${answered}${clocks}: ${ADVICE[failure]}`, code);
+  return new SfuError(failure, `${request.url}: ${answered}${clocks}`, code);
 }
 
 function describeSkew(aheadMs: number): string {

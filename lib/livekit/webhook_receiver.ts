@@ -59,12 +59,19 @@ export class WebhookReceiver {
   readonly #log: Log;
   #secrets: ReadonlyMap<string, Secret>;
   readonly #seen = new BoundedMap<string, true>(REMEMBERED_EVENTS);
+  #accepted = 0;
   #rejected = 0;
+  #lastAcceptedAt: number | null = null;
 
   constructor({ apiKeys, clock, log }: WebhookReceiverDeps) {
     this.#secrets = secretsOf(apiKeys);
     this.#clock = clock;
     this.#log = log;
+  }
+
+  /** What came since the start: counts, and when the last genuine one came (wall clock, ms). */
+  get counts(): { readonly accepted: number; readonly rejected: number; readonly lastAcceptedAt: number | null } {
+    return { accepted: this.#accepted, rejected: this.#rejected, lastAcceptedAt: this.#lastAcceptedAt };
   }
 
   /** Takes webhooks signed with any of these keys, and with no other, from now on. */
@@ -98,6 +105,8 @@ export class WebhookReceiver {
     if (hash("sha256", body, "base64") !== sha256) return this.#refuse("wrong-hash");
     const webhook = parseWebhook(body);
     if (webhook === null) return this.#refuse("no-event");
+    this.#accepted++;
+    this.#lastAcceptedAt = this.#clock.now();
     const isRepeat = webhook.id !== "" && this.#seen.has(sha256);
     const event = sfuEvent(webhook, { receivedAt: this.#clock.now(), signedAtSeconds });
     this.#log.debug("Received a webhook", { event: webhook.event, id: webhook.id, repeat: isRepeat, ...event });

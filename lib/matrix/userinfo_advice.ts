@@ -13,7 +13,9 @@ const BY_FAILURE: Readonly<Record<OutboundFailure, string>> = {
     "its certificate does not verify for that name: check its names, chain and dates; LIVEKIT_EXTRA_CA_FILE adds a " +
     "private authority",
   reset: "it, or a proxy before it, broke the connection off: look into its log",
-  timeout: "it, or a firewall before it, did not answer in time: check that this host can reach that address and port",
+  timeout:
+    "it, or a firewall before it, did not answer in time: check that this host can reach that address and port " +
+    "(hairpin NAT?); LIVEKIT_FEDERATION_URL_OVERRIDES gives an address inside",
   "too-large": "its answer is far larger than a userinfo: is something else at that address?",
   protocol: "it did not answer in HTTP: is that the port of its federation API?",
 };
@@ -21,14 +23,16 @@ const BY_FAILURE: Readonly<Record<OutboundFailure, string>> = {
 // Matrix server-server API, "OpenID"; what Synapse and the proxies before it do.
 const BY_STATUS: Readonly<Record<number, string>> = {
   401: "the token is unknown to it or has expired: the client needs a new one",
-  403: "it, or a proxy before it, refuses: is federation switched off, or this host filtered?",
+  403:
+    "it, or a proxy before it, refuses: allow federation there, at least of /_matrix/federation/v1/openid/userinfo, " +
+    "and from this host",
   404: 'it has no such route there: Synapse needs the listener resource "federation" or "openid", and its proxy must ' +
     "pass /_matrix/federation/v1/openid/userinfo on",
   429: "it limits how often it is asked: allow this host more requests",
 };
 
-const OUT_OF_ORDER = "it, or a proxy before it, is out of order: look into its log";
-const REDIRECT = "a proxy redirects instead of passing the request on: tokens are never sent after a redirect";
+const OUT_OF_ORDER = "it, or a proxy before it, is out of order: start it, and look into its log";
+const REDIRECT = "a proxy redirects: have it pass the request on without a redirect, after which no token is sent";
 const ODD = "something else than a homeserver's federation API seems to be at that address";
 
 /** Gives the advice for an outcome that is no user; null where the log had it a moment ago. */

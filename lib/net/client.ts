@@ -17,7 +17,7 @@ import { proxyAuthorization } from "./tunnel.ts";
 
 /** One request to one target. Its signal ends headers and body as well. No redirect is ever followed here. */
 export interface OutboundRequest extends DialRequest {
-  readonly method: "GET" | "POST";
+  readonly method: "GET" | "POST" | "OPTIONS";
   /** Path and query. Never logged: the query may hold an access token. */
   readonly path: string;
   readonly headers?: Readonly<Record<string, string>>;

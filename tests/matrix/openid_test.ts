@@ -180,7 +180,7 @@ const ADVICE: readonly (readonly [what: string, outcome: FederationOutcome, advi
     [failure, { outcome: "no-answer", failure, steps: ["as scripted"] }, advice] as const
   ),
   ["401", answer(401, '{"errcode":"M_UNKNOWN_TOKEN"}'), /unknown to it or has expired/],
-  ["403", answer(403, ""), /federation switched off/],
+  ["403", answer(403, ""), /allow federation/],
   ["404", answer(404, ""), /listener resource "federation" or "openid"/],
   ["429", answer(429, ""), /limits how often/],
   ["502", answer(502, ""), /out of order/],

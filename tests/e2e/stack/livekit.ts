@@ -34,6 +34,8 @@ export interface LiveKitOptions {
   readonly apiSecret: string;
   /** Where it sends its webhooks. */
   readonly webhookUrls?: readonly string[];
+  /** Whether whoever joins creates the room: the mistake that voids restricted access. */
+  readonly autoCreate?: boolean;
 }
 
 /** An SFU that runs. */
@@ -166,7 +168,7 @@ export async function startLiveKit(options: LiveKitOptions): Promise<LiveKit> {
       interfaces: { includes: [LOOPBACK_INTERFACE] },
       stun_servers: [`127.0.0.1:${stunPort}`], // nobody is there; without it clients are sent to a public one
     },
-    room: { auto_create: false },
+    room: { auto_create: options.autoCreate ?? false },
     keys: { [options.apiKey]: options.apiSecret },
     ...(options.webhookUrls === undefined ? {} : { webhook: { api_key: options.apiKey, urls: options.webhookUrls } }),
   };

@@ -95,6 +95,28 @@ export async function startService(variables: Readonly<Record<string, string>>):
   }
 }
 
+/** What a command of the service left behind. */
+export interface CommandResult {
+  readonly code: number;
+  readonly stdout: string;
+  readonly stderr: string;
+}
+
+/** Runs a command of the service, such as `doctor`, with nothing in its environment but the variables given. */
+export async function runCommand(
+  args: readonly string[],
+  variables: Readonly<Record<string, string>>,
+): Promise<CommandResult> {
+  const { code, stdout, stderr } = await new Deno.Command(Deno.execPath(), {
+    args: ["run", "-q", "-P=service", "--no-prompt", "main.ts", ...args],
+    cwd: fileURLToPath(REPOSITORY),
+    clearEnv: true,
+    env: { ...denoEnvironment(), NO_COLOR: "1", ...variables },
+  }).output();
+  const text = (bytes: Uint8Array) => new TextDecoder().decode(bytes);
+  return { code, stdout: text(stdout), stderr: text(stderr) };
+}
+
 async function isHealthy(service: ServiceProcess, signal: AbortSignal): Promise<boolean> {
   const response = await fetch(`${service.url}/healthz`, { signal });
   await response.body?.cancel();
