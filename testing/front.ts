@@ -113,10 +113,20 @@ export function createFront(options: FrontOptions = {}): Front {
     onWebhook: (body, claims) => webhooks.push({ body, claims }),
     isDraining: options.isDraining ?? (() => false),
   });
-  return { app: (request, remoteAddr = CLIENT) => app(request, { remoteAddr }), log, outbound, webhooks };
+  // Each request comes on a connection of its own, in chunks unless it gives a length.
+  let port = CLIENT.port;
+  return {
+    app(request, remoteAddr = { ...CLIENT, port: port++ }) {
+      if (!request.headers.has("content-length")) request.headers.set("transfer-encoding", "chunked");
+      return app(request, { remoteAddr });
+    },
+    log,
+    outbound,
+    webhooks,
+  };
 }
 
-const CLIENT: Deno.Addr = { transport: "tcp", hostname: "203.0.113.1", port: 50_000 };
+const CLIENT: Deno.NetAddr = { transport: "tcp", hostname: "203.0.113.1", port: 50_000 };
 
 function pattern(text: string) {
   const parsed = parseHomeserverPattern(text);

@@ -23,7 +23,7 @@ const BOUNDS: Readonly<Record<string, Readonly<Record<string, string>>>> = {
   "lib/async/deadline.ts": { pending: "One request, from its head to its answer" },
   "lib/cache/loading_cache.ts": { entries: "(each cache has its row)", flights: "Look-ups under way" },
   "lib/config/environment.ts": { values: "(the configuration)" },
-  "lib/http/body.ts": { inPieces: "Bodies that are on their way" },
+  "lib/http/body.ts": { large: "Bodies that are on their way", connections: "(one per open connection)" },
   "lib/admission/rate_limit.ts": { keys: "Clients that are counted in memory" },
   "lib/leave/calls/calls.ts": {
     pacers: "Homeservers whose pace is remembered",
@@ -106,7 +106,7 @@ const NUMBERS: readonly (readonly [row: string, said: string, path: string, decl
   ["URL of a request", "8192 characters", "lib/http/app.ts", "MAX_URL_CHARACTERS = 8192"],
   ["Body of a request", "64 KiB", "lib/http/app.ts", "MAX_JSON_BYTES = 64 * 1024"],
   ["Body of a webhook", "1 MiB", "lib/http/app.ts", "MAX_WEBHOOK_BYTES = 1024 * 1024"],
-  ["Bodies that are on their way, of more than 8 KiB", "500", "lib/http/body.ts", "MAX_BODIES_IN_PIECES = 500"],
+  ["Bodies that are on their way, of more than 8 KiB", "500", "lib/http/body.ts", "MAX_LARGE_BODIES = 500"],
   ["One request", "10 s", "lib/http/app.ts", "DEADLINE_MS = 10_000"],
   ["Clients that are counted", "50,000", "lib/admission/rate_limit.ts", "MAX_CLIENTS = 50_000"],
   ["Exchanges at once", "4000", "lib/admission/concurrency.ts", "total: 4000"],

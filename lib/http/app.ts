@@ -115,7 +115,7 @@ export function createApp(options: AppOptions): App {
     if (options.isDraining()) throw new MatrixError(503, "M_UNKNOWN", "The service is shutting down");
     const { request, info, record } = arrival;
     return await deadlines.run(async (signal) => {
-      const wanted = job.parse(await bodies.read(request, MAX_JSON_BYTES, signal));
+      const wanted = job.parse(await bodies.read(request, MAX_JSON_BYTES, signal, info.remoteAddr));
       const { homeserver, matrixServerName } = wanted.openIdToken;
       record.note({ homeserver: matrixServerName });
       if (options.rateLimit !== null) {
@@ -133,10 +133,12 @@ export function createApp(options: AppOptions): App {
 
   // LiveKit holds back a room's events while one is unanswered, and operators probe the route without a signature:
   // always 200, before anything else happens. Reading the body first keeps the connection usable.
-  async function takeWebhook({ request }: Arrival): Promise<Response> {
+  async function takeWebhook({ request, info }: Arrival): Promise<Response> {
     const claims = request.method === "POST" ? options.judgeWebhook(request.headers.get("authorization") ?? "") : null;
     const [reader, maxBytes] = claims === null ? [bodies, MAX_JSON_BYTES] : [webhookBodies, MAX_WEBHOOK_BYTES];
-    const body = await deadlines.run((signal) => reader.read(request, maxBytes, signal)).catch(() => null);
+    const body = await deadlines.run((signal) => reader.read(request, maxBytes, signal, info.remoteAddr)).catch(() =>
+      null
+    );
     if (body !== null && claims !== null) setTimeout(() => options.onWebhook(body, claims), 0);
     return empty();
   }

@@ -1,5 +1,6 @@
-// Reads requests' bodies, each within a byte cap and a deadline, and only so many of those that come in pieces at once:
-// the server underneath bounds none of it.
+// Reads requests' bodies, each within a byte cap and a deadline, and only so many at once: the server underneath bounds
+// none of it. It also speaks HTTP/2 in cleartext, which cannot be switched off, and in which one connection could bring
+// 200 bodies, each of them in memory for as long as it stays open: a connection has one body read at a time.
 
 import { within } from "../async/deadline.ts";
 import { MatrixError } from "../matrix_error.ts";
@@ -9,64 +10,93 @@ import { MatrixError } from "../matrix_error.ts";
 const MAX_SMALL_BYTES = 8 * 1024;
 
 /** Bodies at once that are larger, or whose length is not declared; each may hold its cap and a buffer of 64 KiB. */
-export const MAX_BODIES_IN_PIECES = 500;
+export const MAX_LARGE_BODIES = 500;
 
 const FIRST_BUFFER_BYTES = 4096;
 
 /** Reads bodies. */
 export class BodyReader {
   readonly #limit: number;
-  /** What drops each body that comes in pieces, the one that has been coming for longest first. */
-  readonly #inPieces = new Set<() => void>();
+  /** What drops each large body, the one that has been coming for longest first. */
+  readonly #large = new Set<() => void>();
+  /** Large bodies that the server underneath has not let go of. */
+  #held = 0;
+  /** The other ends of connections of which the server underneath reads a body. */
+  readonly #connections = new Set<string>();
 
-  constructor(limit = MAX_BODIES_IN_PIECES) {
+  constructor(limit = MAX_LARGE_BODIES) {
     this.#limit = limit;
   }
 
-  /** Bodies that come in pieces now: never above the limit. */
+  /** Large bodies that are being read now: never above the limit. */
   get size(): number {
-    return this.#inPieces.size;
+    return this.#large.size;
   }
 
   /**
    * The whole body.
    *
    * @param signal Aborted when the body should have arrived.
+   * @param peer The other end of a connection that may speak HTTP/2; one without a port is a neighbor, and not bounded.
    * @throws MatrixError 413 as soon as it is known to be over the cap, 408 when it has not arrived in time or has to
-   * make room for others, 400 when the client went away in the middle.
+   * make room for others, 400 when the client went away in the middle, 503 for what only HTTP/2 can do: a second body on
+   * a connection, and one that has neither a length nor chunks.
    */
-  async read(request: Request, maxBytes: number, signal: AbortSignal): Promise<Uint8Array> {
+  async read(request: Request, maxBytes: number, signal: AbortSignal, peer?: Deno.Addr): Promise<Uint8Array> {
     const declared = request.headers.get("content-length");
-    const length = declared === null ? Infinity : Number(declared);
-    if (declared !== null && length > maxBytes) throw tooLarge(maxBytes);
+    if (declared !== null && Number(declared) > maxBytes) throw tooLarge(maxBytes);
+    const connection = peer !== undefined && "hostname" in peer ? `${peer.hostname} ${peer.port}` : null;
+    if (connection !== null && this.#connections.has(connection)) throw onlyInHttp2();
     // The server underneath reads no further than the declared length, and the whole body comes in one piece; to ask
     // for `body` alone would build a stream.
-    if (length <= MAX_SMALL_BYTES) return await arrived(request.bytes(), signal);
-    const reader = request.body?.getReader();
-    return reader === undefined ? new Uint8Array() : await this.#readPieces(reader, maxBytes, signal);
-  }
-
-  async #readPieces(reader: BodyPieces, maxBytes: number, signal: AbortSignal): Promise<Uint8Array> {
-    const room = new AbortController();
-    const drop = () => room.abort();
-    this.#inPieces.add(drop);
-    const [oldest] = this.#inPieces;
-    if (this.#inPieces.size > this.#limit && oldest !== undefined) {
-      this.#inPieces.delete(oldest);
-      oldest();
+    if (declared !== null && Number(declared) <= MAX_SMALL_BYTES) {
+      return await arrived(this.#occupy(connection, request.bytes()), signal);
     }
+    if (this.#held >= 2 * this.#limit) throw new MatrixError(503, "M_UNKNOWN", "Too many large requests at once");
+    if (declared !== null) return await this.#readLarge(this.#occupy(connection, this.#hold(request.bytes())), signal);
+    if (request.body === null) return new Uint8Array();
+    if (connection !== null && !request.headers.has("transfer-encoding")) throw onlyInHttp2();
+    const reader = request.body.getReader();
     try {
-      return await arrived(collect(reader, maxBytes), AbortSignal.any([signal, room.signal]));
+      return await this.#readLarge(this.#occupy(connection, this.#hold(collect(reader, maxBytes))), signal);
     } catch (error) {
       reader.cancel().catch(() => {});
       throw error;
-    } finally {
-      this.#inPieces.delete(drop);
     }
   }
-}
 
-type BodyPieces = ReadableStreamDefaultReader<Uint8Array>;
+  /** Large bodies take turns: one too many drops the one that has been coming for longest. */
+  async #readLarge(body: Promise<Uint8Array>, signal: AbortSignal): Promise<Uint8Array> {
+    const room = new AbortController();
+    const drop = () => {
+      this.#large.delete(drop);
+      room.abort();
+    };
+    const [oldest] = this.#large.size < this.#limit ? [] : this.#large;
+    oldest?.();
+    this.#large.add(drop);
+    try {
+      return await arrived(body, AbortSignal.any([signal, room.signal]));
+    } finally {
+      this.#large.delete(drop);
+    }
+  }
+
+  #occupy(connection: string | null, body: Promise<Uint8Array>): Promise<Uint8Array> {
+    if (connection === null) return body;
+    this.#connections.add(connection);
+    const free = () => void this.#connections.delete(connection);
+    body.then(free, free);
+    return body;
+  }
+
+  #hold(body: Promise<Uint8Array>): Promise<Uint8Array> {
+    this.#held++;
+    const letGo = () => void this.#held--;
+    body.then(letGo, letGo);
+    return body;
+  }
+}
 
 async function arrived(body: Promise<Uint8Array>, signal: AbortSignal): Promise<Uint8Array> {
   try {
@@ -78,7 +108,7 @@ async function arrived(body: Promise<Uint8Array>, signal: AbortSignal): Promise<
   }
 }
 
-async function collect(pieces: BodyPieces, maxBytes: number): Promise<Uint8Array> {
+async function collect(pieces: ReadableStreamDefaultReader<Uint8Array>, maxBytes: number): Promise<Uint8Array> {
   let held = new Uint8Array(FIRST_BUFFER_BYTES);
   let length = 0;
   for (;;) {
@@ -99,4 +129,8 @@ async function collect(pieces: BodyPieces, maxBytes: number): Promise<Uint8Array
 
 function tooLarge(maxBytes: number): MatrixError {
   return new MatrixError(413, "M_TOO_LARGE", `The request body is over ${maxBytes} bytes`);
+}
+
+function onlyInHttp2(): MatrixError {
+  return new MatrixError(503, "M_UNKNOWN", "One request at a time, with a length or in chunks");
 }

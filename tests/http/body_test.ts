@@ -1,7 +1,7 @@
 // Reading a body: its cap, its deadline, clients that go away in the middle, and how many may come in pieces at once.
 
 import assert from "node:assert/strict";
-import { BodyReader, MAX_BODIES_IN_PIECES } from "../../lib/http/body.ts";
+import { BodyReader, MAX_LARGE_BODIES } from "../../lib/http/body.ts";
 import { MatrixError } from "../../lib/matrix_error.ts";
 import { createFront, LEGACY_BODY, post } from "../../testing/front.ts";
 
@@ -150,13 +150,52 @@ Deno.test("a body counts only for as long as it comes, however it ends", async (
   assert.equal(reader.size, 0);
 });
 
+const PEER: Deno.NetAddr = { transport: "tcp", hostname: "192.0.2.1", port: 1024 };
+
+Deno.test("a connection has one body read at a time, whatever became of the first, until the server lets go of it", async () => {
+  const reader = new BodyReader();
+  const length = { "content-length": "5" };
+  const body = new TransformStream<Uint8Array<ArrayBuffer>, Uint8Array<ArrayBuffer>>();
+  const first = refusal(reader.read(request(body.readable, length), MAX_BYTES, AbortSignal.timeout(20), PEER));
+  const second = () => reader.read(request("12345", length), MAX_BYTES, UNHURRIED, PEER);
+  assert.equal((await refusal(second())).status, 503);
+  assert.equal((await first).status, 408);
+  assert.equal((await refusal(second())).status, 503);
+  assert.equal((await reader.read(request("12345", length), MAX_BYTES, UNHURRIED, { ...PEER, port: 1025 })).length, 5);
+  const writer = body.writable.getWriter();
+  void writer.write(new Uint8Array(5));
+  await writer.close();
+  for (let turn = 0; turn < 10; turn++) await null;
+  assert.equal((await second()).length, 5);
+  assert.equal((await second()).length, 5);
+});
+
+Deno.test("a body without a length that is not in chunks is HTTP/2's, and refused unread", async () => {
+  const body = play([5], "stays open");
+  const error = await refusal(new BodyReader().read(request(body.stream), MAX_BYTES, UNHURRIED, PEER));
+  assert.deepEqual([error.status, body.pulled()], [503, 0]);
+  const chunked = request(play([5], "ends").stream, { "transfer-encoding": "chunked" });
+  assert.equal((await new BodyReader().read(chunked, MAX_BYTES, UNHURRIED, PEER)).length, 5);
+});
+
+Deno.test("of large bodies that nobody sends to the end no more are held than twice the limit", async () => {
+  const reader = new BodyReader(2);
+  const length = { "content-length": "65536" };
+  const large = () => reader.read(request(play([5], "stays open").stream, length), MAX_JSON_BYTES, UNHURRIED);
+  const dropped = [large(), large()].map(refusal);
+  void [large(), large()].map((body) => body.catch(() => {}));
+  assert.deepEqual((await Promise.all(dropped)).map(({ status }) => status), [408, 408]);
+  assert.equal((await refusal(large())).status, 503);
+  assert.equal((await reader.read(request("12345", { "content-length": "5" }), MAX_BYTES, UNHURRIED)).length, 5);
+});
+
 Deno.test("a front has so many bodies come in pieces at once, and serves others meanwhile", async () => {
   const { app } = createFront();
   const gate = Promise.withResolvers<void>();
   const slow = () =>
     app(post("/sfu/get", new ReadableStream({ pull: (controller) => gate.promise.then(() => controller.close()) })));
   const first = slow();
-  const others = Array.from({ length: MAX_BODIES_IN_PIECES - 1 }, slow);
+  const others = Array.from({ length: MAX_LARGE_BODIES - 1 }, slow);
   assert.equal((await app(post("/sfu/get", LEGACY_BODY))).status, 200);
   assert.equal((await first).status, 408);
   gate.resolve();
