@@ -31,7 +31,7 @@ export function clientAddress(
   for (const hop of hops.reverse()) {
     if (client !== null && !isTrusted(client, trusted)) break;
     const address = parseAddress(withoutPort(hop.trim()));
-    // "unknown", or no header at all: whoever passed it on stands for what it did not tell.
+    // "unknown", or no header at all: the last address that is known stands for it.
     if (address === null) break;
     client = address;
   }

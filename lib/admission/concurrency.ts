@@ -2,7 +2,7 @@
 // homeservers that hang, be they many, take no more than their share: some permits are kept for servers that are known.
 
 import type { Clock } from "../async/clock.ts";
-import type { Permit } from "../async/semaphore.ts";
+import { type Permit, permitOf } from "../async/semaphore.ts";
 import { BoundedMap } from "../cache/bounded_map.ts";
 import type { ServerName } from "../matrix/server_name.ts";
 import { MatrixError } from "../matrix_error.ts";
@@ -94,20 +94,12 @@ export class ConcurrencyLimit {
     }
     this.#inFlight[trust]++;
     this.#perServer.set(key, ofServer + 1);
-    return this.#permit(trust, key);
-  }
-
-  #permit(trust: TrustLevel, key: string): Permit {
-    let isReleased = false;
-    const release = () => {
-      if (isReleased) return;
-      isReleased = true;
+    return permitOf(() => {
       this.#inFlight[trust]--;
       const left = (this.#perServer.get(key) ?? 1) - 1;
       if (left === 0) this.#perServer.delete(key);
       else this.#perServer.set(key, left);
-    };
-    return { release, [Symbol.dispose]: release };
+    });
   }
 
   #hasRoom(trust: TrustLevel, ofServer: number): boolean {

@@ -3,6 +3,7 @@
 
 import { RateLimiterMemory, RateLimiterRedis, RateLimiterRes } from "rate-limiter-flexible";
 import type { Clock } from "../async/clock.ts";
+import { BoundedMap } from "../cache/bounded_map.ts";
 import type { Log } from "../log/log.ts";
 import { type ClientAddress, clientKey } from "./client_address.ts";
 import { MatrixError } from "../matrix_error.ts";
@@ -85,29 +86,23 @@ export function createRateLimit(options: RateLimitOptions): RateLimit {
 /** The library counts for any number of keys; here the client least recently seen is forgotten past 50,000. */
 class MemoryCounts {
   readonly #limiter: RateLimiterMemory;
-  readonly #keys = new Set<string>();
+  readonly #keys = new BoundedMap<string, true>(MAX_CLIENTS);
 
   constructor(rule: { readonly points: number; readonly duration: number }) {
     this.#limiter = new RateLimiterMemory(rule);
   }
 
   async count(key: string): Promise<RateLimiterRes> {
-    this.#keys.delete(key);
-    this.#keys.add(key);
-    const oldest = this.#keys.values().next();
-    if (this.#keys.size > MAX_CLIENTS && !oldest.done) this.#forget(oldest.value);
+    const dropped = this.#keys.set(key, true);
+    if (dropped !== undefined) void this.#limiter.delete(dropped[0]);
     const counted = await outcome(this.#limiter.consume(key));
     if (counted === null) throw new TypeError("Cannot count in memory");
     return counted;
   }
 
   clear(): void {
-    for (const key of this.#keys) this.#forget(key);
-  }
-
-  #forget(key: string): void {
-    this.#keys.delete(key);
-    void this.#limiter.delete(key);
+    for (const key of this.#keys.keys()) void this.#limiter.delete(key);
+    this.#keys.clear();
   }
 }
 

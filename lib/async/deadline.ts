@@ -54,8 +54,8 @@ export class Deadlines {
   }
 
   /**
-   * Runs `work` with a signal that is aborted at the deadline. The work itself must heed it, and so can say in its own
-   * words that it came to nothing.
+   * Runs `work` with a signal that is aborted at the deadline. The work itself must heed it, and so can end in its own
+   * words.
    */
   async run<T>(work: (signal: AbortSignal) => Promise<T>): Promise<T> {
     const at = this.#clock.monotonicNow() + this.#timeoutMs;

@@ -5,6 +5,17 @@ export interface Permit extends Disposable {
   release(): void;
 }
 
+/** Makes a permit. However often it is released, `release` runs once. */
+export function permitOf(release: () => void): Permit {
+  let isReleased = false;
+  const releaseOnce = () => {
+    if (isReleased) return;
+    isReleased = true;
+    release();
+  };
+  return { release: releaseOnce, [Symbol.dispose]: releaseOnce };
+}
+
 /** Counts the permits of each key and gives out at most `limit` of them at a time. */
 export class Semaphore {
   readonly #limit: number;
@@ -50,13 +61,7 @@ export class Semaphore {
   }
 
   #permit(key: string): Permit {
-    let isReleased = false;
-    const release = () => {
-      if (isReleased) return;
-      isReleased = true;
-      this.#release(key);
-    };
-    return { release, [Symbol.dispose]: release };
+    return permitOf(() => this.#release(key));
   }
 
   /** Hands the permit on to whoever has waited longest. */

@@ -25,7 +25,7 @@ export interface Admission {
   };
   /** null = no limit. */
   readonly rateLimit: RateLimitRule | null;
-  /** Networks of proxies whose `X-Forwarded-For` counts. */
+  /** Networks of proxies whose `X-Forwarded-For` and `X-Request-Id` count. */
   readonly trustedProxies: readonly Network[];
 }
 
@@ -47,7 +47,6 @@ export function readAdmission(env: Environment, listensOnUnixSocket: boolean): A
 
   const rateLimit = readRateLimit(env);
   const trustedProxies = parseNetworks(env, PROXIES);
-  if (rateLimit === null && trustedProxies.length > 0) problems.warn(`${PROXIES} has no effect without ${RATE_LIMIT}`);
   if (rateLimit !== null && trustedProxies.length === 0 && !listensOnUnixSocket) {
     problems.warn(
       `${RATE_LIMIT} is set without ${PROXIES}: behind a proxy all clients together count as one, the proxy itself`,

@@ -106,7 +106,7 @@ export const VARIABLES = [
     name: "LIVEKIT_TRUSTED_PROXIES",
     group: "Access",
     fallback: null,
-    meaning: "Networks of proxies whose `X-Forwarded-For` tells the client address: `10.0.0.0/8, ::1`.",
+    meaning: "Networks of proxies whose `X-Forwarded-For` and `X-Request-Id` count: `10.0.0.0/8, ::1`.",
   },
   {
     name: "LIVEKIT_TOKEN_TTL_SECONDS",

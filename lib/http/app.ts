@@ -136,10 +136,9 @@ export function createApp(options: AppOptions): App {
   async function takeWebhook({ request, info }: Arrival): Promise<Response> {
     const claims = request.method === "POST" ? options.judgeWebhook(request.headers.get("authorization") ?? "") : null;
     const [reader, maxBytes] = claims === null ? [bodies, MAX_JSON_BYTES] : [webhookBodies, MAX_WEBHOOK_BYTES];
-    const body = await deadlines.run((signal) => reader.read(request, maxBytes, signal, info.remoteAddr)).catch(() =>
-      null
-    );
-    if (body !== null && claims !== null) setTimeout(() => options.onWebhook(body, claims), 0);
+    const peer = info.remoteAddr;
+    const body = await deadlines.run((signal) => reader.read(request, maxBytes, signal, peer)).catch(() => null);
+    if (body !== null && claims !== null) clock.setTimer(() => options.onWebhook(body, claims), 0);
     return empty();
   }
 

@@ -206,7 +206,7 @@ function badJson(message: string): MatrixError {
   return new MatrixError(400, "M_BAD_JSON", message);
 }
 
-/** @param path Where it is; the value may be a token, and is not told. */
+/** @param path Where it is. The value may be a token: left out. */
 function wrongType(path: string): MatrixError {
   return notJson(`wrong type: ${path}`);
 }

@@ -18,7 +18,7 @@ export interface ClientApi {
   readonly rule: DialRule;
 }
 
-/** A client-server API, or the steps that tell why there is none. */
+/** A client-server API, or the steps that show why there is none. */
 export type ClientApiOutcome =
   | { readonly outcome: "found"; readonly api: ClientApi }
   | { readonly outcome: "not-found"; readonly steps: readonly string[] };

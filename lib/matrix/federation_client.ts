@@ -126,7 +126,7 @@ export class FederationClient {
         (result.response !== null && result.response.status >= 500);
       const isQuick = clock.monotonicNow() - startedAt < RETRY_WITHIN_MS;
       if (attempt > 1 || !isPassing || !isQuick || asking.signal.aborted) return result;
-      // A kept-alive connection that the server had just closed tells nothing about the server: no pause.
+      // A kept-alive connection that the server had just closed is no sign of a fault: no pause.
       if (result.failure !== "reset") await this.#pause(asking.signal);
       asking.steps.push("tried once more");
     }
@@ -173,7 +173,7 @@ export class FederationClient {
     try {
       await this.#options.clock.sleep(RETRY_PAUSE_MS * (0.5 + this.#options.random()), signal);
     } catch {
-      // The deadline passed: the next attempt ends at once, and tells it.
+      // The deadline passed: the next attempt ends at once, with a step of its own.
     }
   }
 }

@@ -49,7 +49,7 @@ const SRV_FOUND_TTL_MS = 5 * 60_000;
 const SRV_NONE_TTL_MS = 30_000;
 const SRV_TIMEOUT_MS = 2500;
 
-/** Resolves server names, remembering what well-known documents and SRV look-ups said. */
+/** Resolves server names, remembering well-known documents and SRV answers. */
 export class ServerDiscovery {
   readonly #options: ServerDiscoveryOptions;
   readonly #wellKnowns: ServerWellKnowns;
@@ -64,7 +64,7 @@ export class ServerDiscovery {
     this.#srvDeadlines = new Deadlines(SRV_TIMEOUT_MS, clock);
   }
 
-  /** Never rejects for what a remote server does: then the targets are empty and the steps tell why. */
+  /** Never rejects for what a remote server does: then the targets are empty and the steps show why. */
   async resolve(name: ServerName): Promise<Resolution> {
     const override = this.#options.overrides.get(name);
     if (override !== undefined) {

@@ -10,7 +10,7 @@ import { parseServerName, type ServerName } from "./server_name.ts";
 import { stepOf } from "./steps.ts";
 import { DocumentFetcher } from "./well_known.ts";
 
-/** What a host's well-known document says, and how that is known. */
+/** The content of a host's well-known document, and how it was found. */
 export interface WellKnown {
   /** The name it delegates to; null when there is no valid document. */
   readonly delegate: ServerName | null;
@@ -66,7 +66,7 @@ export class ServerWellKnowns {
 
   /** Never rejects for what a remote server does. */
   find(hostname: string, rule: DialRule): Promise<WellKnown> {
-    // The rule is part of the key: what one server name may reach says nothing about what another may.
+    // The rule is part of the key: what one server name may reach, another may not.
     return this.#cache.get(`${rule} ${hostname}`, () => this.#load(hostname, rule));
   }
 

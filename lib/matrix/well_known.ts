@@ -10,7 +10,7 @@ import { parseJson } from "../net/json.ts";
 import { OutboundError } from "../net/outbound_error.ts";
 import { stepOf } from "./steps.ts";
 
-/** A document, or the step that tells why there is none. `url` is where it ended, its query left out. */
+/** A document, or the step that shows why there is none. `url` is where it ended, its query left out. */
 export type FetchedDocument =
   | { readonly outcome: "document"; readonly url: string; readonly response: OutboundResponse; readonly json: unknown }
   | { readonly outcome: "failed"; readonly step: string; readonly isTransient: boolean };

@@ -71,7 +71,7 @@ const WARNED: readonly (readonly [changes: Readonly<Record<string, string>>, war
     [/covers "a.test", which LIVEKIT_ALLOWED_HOMESERVERS lists: it is refused$/, /covers "\*.b.test"/],
   ],
   [{ LIVEKIT_ALLOWED_HOMESERVERS: "*.test", LIVEKIT_BLOCKED_HOMESERVERS: "a.test" }, []],
-  [{ LIVEKIT_TRUSTED_PROXIES: "::1" }, [/^LIVEKIT_TRUSTED_PROXIES has no effect without LIVEKIT_RATE_LIMIT$/]],
+  [{ LIVEKIT_TRUSTED_PROXIES: "::1" }, []],
   [{ LIVEKIT_RATE_LIMIT: "20/10s" }, [/^LIVEKIT_RATE_LIMIT is set without LIVEKIT_TRUSTED_PROXIES: behind a proxy/]],
   [{ LIVEKIT_RATE_LIMIT: "20/10s", LIVEKIT_JWT_BIND: "unix:/run/jwt.sock" }, []],
   [{ LIVEKIT_RATE_LIMIT: "20/10s", LIVEKIT_TRUSTED_PROXIES: "10.0.0.0/8, fd00::/8, 192.0.2.1" }, []],
