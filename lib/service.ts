@@ -100,6 +100,7 @@ export async function startService(config: Config, deps: ServiceDeps): Promise<S
         delayedEvents,
         allowsRestricted: config.delegateRestricted,
         isListed: isNamed,
+        namesServers: homeservers.namesAny,
       }),
       signer,
       clock: deps.clock,

@@ -151,6 +151,7 @@ function switchedOff(deps: { readonly monotonicNow: () => number; readonly log: 
     delayedEvents: { supports: unused },
     allowsRestricted: false,
     isListed: () => true,
+    namesServers: true,
   });
 }
 

@@ -1,7 +1,7 @@
 // A homeserver's delayed events, as Synapse has them: each with its own timer, gone once sent, limited per source
 // address; and what can go wrong on the way there and back.
 
-import type { ActionResult } from "../lib/matrix/delayed_events.ts";
+import type { ActionResult, DelayedAction } from "../lib/matrix/delayed_events.ts";
 import type { ServerName } from "../lib/matrix/server_name.ts";
 import type { VirtualTime } from "./virtual_time.ts";
 
@@ -24,7 +24,7 @@ export interface DelayedEvent {
 }
 
 const LATENCY_MS = 20;
-const TIMEOUT_MS = 5000;
+const TIMEOUT_MS = 10_000;
 // Synapse waits so long before it says 429.
 const LIMITED_PAUSE_MS = 500;
 
@@ -56,13 +56,15 @@ export class SynapseLimiter {
 export interface ArrivedCall {
   readonly at: number;
   readonly delayId: string;
-  readonly action: "restart" | "send";
+  readonly action: DelayedAction;
   readonly status: number;
 }
 
 /** The homeserver. */
 export class ScriptedHomeserver {
   mode: HomeserverMode = "up";
+  /** What it adds to each answer, ms: slow is not down. */
+  latencyMs = 0;
   readonly events = new Map<string, DelayedEvent>();
   readonly calls: ArrivedCall[] = [];
   /** Told of each send that takes effect, before it does. */
@@ -95,26 +97,34 @@ export class ScriptedHomeserver {
     return event;
   }
 
+  /** All servers are kept at one host. */
+  apiOf(_homeserver: ServerName): Promise<string> {
+    return Promise.resolve("hs.test");
+  }
+
   /** The service's calls. */
-  act(_homeserver: ServerName, delayId: string, action: "restart" | "send"): Promise<ActionResult> {
+  act(_homeserver: ServerName, delayId: string, action: DelayedAction): Promise<ActionResult> {
     return new Promise((resolve, reject) => {
       const answer = (afterMs: number, run: () => void) => this.#time.after(afterMs, () => this.#time.inService(run));
       if (this.mode === "away") {
-        return answer(LATENCY_MS, () => resolve({ outcome: { kind: "failed" }, step: "no connection" }));
+        return answer(
+          LATENCY_MS,
+          () => resolve({ outcome: { kind: "failed", how: "unreachable" }, step: "no connection" }),
+        );
       }
       const { pauseMs, result } = this.#serve(delayId, action);
       const isSilent = this.mode === "deaf" || this.mode === "mute";
-      if (isSilent) answer(TIMEOUT_MS, () => reject(new Error("No answer within 5 s")));
+      if (isSilent) answer(TIMEOUT_MS, () => reject(new Error("No answer within 10 s")));
       else answer(pauseMs, () => resolve(result));
     });
   }
 
-  #serve(delayId: string, action: "restart" | "send"): { pauseMs: number; result: ActionResult } {
+  #serve(delayId: string, action: DelayedAction): { pauseMs: number; result: ActionResult } {
     const reply = (status: number, outcome: ActionResult["outcome"], pauseMs = LATENCY_MS) => {
       this.calls.push({ at: this.#time.elapsed(), delayId, action, status });
-      return { pauseMs, result: { outcome, step: `status ${status}` } };
+      return { pauseMs: pauseMs + this.latencyMs, result: { outcome, step: `status ${status}` } };
     };
-    if (this.mode === "broken" || this.mode === "deaf") return reply(500, { kind: "failed" });
+    if (this.mode === "broken" || this.mode === "deaf") return reply(500, { kind: "failed", how: "wrong-answer" });
     if (this.mode === "misrouted") return reply(404, { kind: "refused", why: "unsupported" });
     const retryAfterMs = this.limiter.take(this.#time.elapsed());
     if (retryAfterMs !== null) return reply(429, { kind: "limited", retryAfterMs }, LIMITED_PAUSE_MS);
@@ -122,6 +132,8 @@ export class ScriptedHomeserver {
     if (event === undefined || event.end !== null) return reply(404, { kind: "gone", how: "not-found" });
     if (action === "restart") {
       event.firesAt = this.#time.elapsed() + event.delayMs;
+    } else if (action === "cancel") {
+      event.end = { how: "cancelled", at: this.#time.elapsed() };
     } else {
       this.onSend(delayId);
       event.end = { how: "sent", at: this.#time.elapsed() };

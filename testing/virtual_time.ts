@@ -39,6 +39,16 @@ export class VirtualTime {
   /** The service's timers. */
   readonly setTimer = (run: () => void, delayMs: number): () => void => this.#schedule(run, delayMs, true);
 
+  /** The service's pauses. */
+  readonly sleep = (durationMs: number, signal: AbortSignal): Promise<void> =>
+    new Promise((resolve, reject) => {
+      const cancel = this.setTimer(resolve, durationMs);
+      signal.addEventListener("abort", () => {
+        cancel();
+        reject(signal.reason);
+      }, { once: true });
+    });
+
   /** Something in the world, after a while. */
   after(delayMs: number, run: () => void): () => void {
     return this.#schedule(run, delayMs, false);

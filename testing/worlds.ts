@@ -3,6 +3,7 @@
 
 import { ConcurrencyLimit } from "../lib/admission/concurrency.ts";
 import { createRateLimit } from "../lib/admission/rate_limit.ts";
+import { JobIndex } from "../lib/leave/job_index.ts";
 import { Delegations } from "../lib/leave/delegations.ts";
 import type { ClientApiOutcome } from "../lib/matrix/client_discovery.ts";
 import type { OutboundRequest } from "../lib/net/client.ts";
@@ -64,16 +65,14 @@ function delegations(found: boolean, log: RecordingLog): Delegations {
     : { outcome: "not-found", steps: ["played"] };
   return new Delegations({
     manager: {
-      size: 0,
-      countOf: () => 0,
-      countOfSameUser: () => 0,
-      replaces: () => false,
+      jobs: new JobIndex(),
       accept: () => Promise.resolve(),
     },
     discovery: { find: () => Promise.resolve(api) },
     delayedEvents: { supports: () => Promise.resolve(true) },
     allowsRestricted: false,
     isListed: () => true,
+    namesServers: true,
     monotonicNow: () => 0,
     log,
   });

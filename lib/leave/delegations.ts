@@ -31,13 +31,15 @@ export interface DelegationWish {
 /** What the checks need from outside. */
 export interface DelegationsDeps {
   /** null = delegation is switched off. */
-  readonly manager: Pick<LeaveManager, "accept"> & JobLimitsDeps["manager"] | null;
+  readonly manager: Pick<LeaveManager, "accept"> & Pick<JobLimitsDeps, "jobs"> | null;
   readonly discovery: Pick<ClientDiscovery, "find">;
   readonly delayedEvents: Pick<DelayedEvents, "supports">;
   /** Whether users of other homeservers may delegate too. */
   readonly allowsRestricted: boolean;
   /** Whether the operator named a homeserver. */
   readonly isListed: JobLimitsDeps["isListed"];
+  /** Whether the operator named any. */
+  readonly namesServers: boolean;
   readonly monotonicNow: () => number;
   readonly log: Log;
 }
@@ -51,11 +53,11 @@ const CACHED_SERVERS = 1000;
 export class Delegations {
   readonly #deps: DelegationsDeps;
   readonly #support: LoadingCache<boolean | "unknown">;
-  readonly #caps: JobLimits | null;
+  readonly #limits: JobLimits | null;
 
   constructor(deps: DelegationsDeps) {
     this.#deps = deps;
-    this.#caps = deps.manager === null ? null : new JobLimits({ ...deps, manager: deps.manager });
+    this.#limits = deps.manager === null ? null : new JobLimits({ ...deps, jobs: deps.manager.jobs });
     this.#support = new LoadingCache({ capacity: CACHED_SERVERS, clock: deps });
   }
 
@@ -68,13 +70,13 @@ export class Delegations {
   async prepare(wish: DelegationWish, signal: AbortSignal): Promise<() => Promise<void>> {
     const { manager, discovery, allowsRestricted } = this.#deps;
     // A client that is told M_BAD_JSON asks again without the delay fields, and keeps its own timer.
-    if (manager === null || this.#caps === null) throw badJson("Delegation of delayed events is switched off");
+    if (manager === null || this.#limits === null) throw badJson("Delegation of delayed events is switched off");
     if (wish.access === "restricted" && !allowsRestricted) throw refused(RESTRICTED, wish.refusal);
-    const caps = this.#caps;
+    const limits = this.#limits;
     const delegation = delegationOf(wish);
     const { homeserver } = delegation;
     const assertRoom = () => {
-      const reason = caps.refusal(wish.user, delegation);
+      const reason = limits.refusal(delegation);
       if (reason !== null) throw refused(reason, wish.refusal);
     };
     assertRoom();
@@ -86,7 +88,7 @@ export class Delegations {
     void this.#warnIfUnsupported(wish.user);
     return async () => {
       assertRoom(); // again: others may have come first
-      await caps.during(wish.user, () => manager.accept(delegation));
+      await limits.during(delegation, () => manager.accept(delegation));
     };
   }
 

@@ -1,23 +1,24 @@
 // The jobs that this process works on, found by participant, by room, by watched identity, and by event: each at the
 // same cost, however many there are.
 
-import type { Identity, RoomAlias } from "../livekit/identity.ts";
-import type { ServerName } from "../matrix/server_name.ts";
-import { type Delegation, type Job, type JobKey, keyText } from "./machine/job.ts";
+import type { RoomAlias } from "../livekit/identity.ts";
+import type { DelayedAction } from "../matrix/delayed_events.ts";
+import { type ServerName, serverNameParts } from "../matrix/server_name.ts";
+import { type Delegation, type Job, type JobKey, keyText, userOf } from "./machine/job.ts";
 
 /** A job at work. */
 export interface ActiveJob {
   readonly key: string;
   job: Job;
   isChecking: boolean;
-  /** Something happened during a look: its answer is already old. */
+  /** Something happened during a presence check: its answer is already old. */
   isCheckStale: boolean;
-  /** When a look was last answered, ms of the monotonic clock. */
+  /** When presence was last checked, ms of the monotonic clock. */
   checkedAt: number;
-  /** When the SFU last told something about the participant, by a look or a webhook. */
+  /** When something was last heard of the participant, by a presence check or a webhook. */
   heardAt: number;
   /** The call that is wanted; one that waits in the queue and is not this very one is dropped. */
-  call: { readonly action: "restart" | "send" } | null;
+  call: { readonly action: DelayedAction } | null;
   isEnded: boolean;
 }
 
@@ -27,16 +28,18 @@ export type LeaveCounts = { readonly [State in Job["state"]]: number };
 interface RoomJobs {
   readonly all: Set<ActiveJob>;
   /** Mostly one job each, so that a list is cheaper than a set. */
-  readonly watching: Map<Identity, ActiveJob[]>;
+  readonly watching: Map<string, ActiveJob[]>;
 }
 
-/** Keeps entries. A job's key, room, watched identities and event never change while it is in here. */
+/** Keeps jobs at work. A job's key, room, watched identities and event never change while it is in here. */
 export class JobIndex {
   readonly #byKey = new Map<string, ActiveJob>();
   /** Homeserver → delay ID → job. */
   readonly #byEvent = new Map<ServerName, Map<string, ActiveJob>>();
   readonly #byRoom = new Map<RoomAlias, RoomJobs>();
   readonly #perUser = new Map<string, number>();
+  readonly #perHost = new Map<string, number>();
+  #largestHost = "";
 
   get counts(): LeaveCounts {
     const counts = { waiting: 0, connected: 0, leaving: 0 };
@@ -50,11 +53,24 @@ export class JobIndex {
 
   /** Jobs of the user whose job this is, or would be. */
   countOfSameUser(delegation: Delegation): number {
-    return this.#perUser.get(userKey(delegation)) ?? 0;
+    return this.#perUser.get(userOf(delegation)) ?? 0;
   }
 
-  countOf(homeserver: ServerName): number {
-    return this.#byEvent.get(homeserver)?.size ?? 0;
+  /** Those of them in the same room. */
+  countOfSameUserInRoom(delegation: Delegation): number {
+    const user = userOf(delegation);
+    return this.#byRoom.get(delegation.room)?.all.values().filter(({ job }) => userOf(job) === user).toArray().length ??
+      0;
+  }
+
+  /** Jobs of all server names of a host, whatever their ports. */
+  countOfHost(host: string): number {
+    return this.#perHost.get(host) ?? 0;
+  }
+
+  /** The host with the most jobs; "" while there is none. */
+  get largestHost(): string {
+    return this.#largestHost;
   }
 
   get(key: string): ActiveJob | undefined {
@@ -87,7 +103,11 @@ export class JobIndex {
     return [...this.#byRoom.get(room)?.all ?? []];
   }
 
-  watching(room: RoomAlias, identity: Identity): readonly ActiveJob[] {
+  has(room: RoomAlias): boolean {
+    return this.#byRoom.has(room);
+  }
+
+  watching(room: RoomAlias, identity: string): readonly ActiveJob[] {
     return this.#byRoom.get(room)?.watching.get(identity) ?? [];
   }
 
@@ -100,7 +120,7 @@ export class JobIndex {
 
   /** Puts a job in; there is none of the same key or event. */
   add(job: Job): ActiveJob {
-    const entry: ActiveJob = {
+    const active: ActiveJob = {
       key: keyText(job),
       job,
       isChecking: false,
@@ -110,39 +130,43 @@ export class JobIndex {
       call: null,
       isEnded: false,
     };
-    this.#byKey.set(entry.key, entry);
+    this.#byKey.set(active.key, active);
     const events = this.#byEvent.get(job.homeserver) ?? new Map<string, ActiveJob>();
-    events.set(job.delayId, entry);
+    events.set(job.delayId, active);
     this.#byEvent.set(job.homeserver, events);
-    this.#perUser.set(userKey(job), this.countOfSameUser(job) + 1);
+    this.#perUser.set(userOf(job), this.countOfSameUser(job) + 1);
+    const host = hostOf(job.homeserver);
+    const ofHost = this.countOfHost(host) + 1;
+    this.#perHost.set(host, ofHost);
+    if (ofHost > this.countOfHost(this.#largestHost)) this.#largestHost = host;
     let room = this.#byRoom.get(job.room);
     if (room === undefined) {
       room = { all: new Set(), watching: new Map() };
       this.#byRoom.set(job.room, room);
     }
-    room.all.add(entry);
+    room.all.add(active);
     for (const identity of job.watched) {
       const others = room.watching.get(identity);
-      if (others === undefined) room.watching.set(identity, [entry]);
-      else others.push(entry);
+      if (others === undefined) room.watching.set(identity, [active]);
+      else others.push(active);
     }
-    return entry;
+    return active;
   }
 
-  remove(entry: ActiveJob): void {
-    const { job, key } = entry;
+  /** Takes a job out. */
+  remove(active: ActiveJob): void {
+    const { job, key } = active;
     this.#byKey.delete(key);
     const events = this.#byEvent.get(job.homeserver);
     events?.delete(job.delayId);
     if (events?.size === 0) this.#byEvent.delete(job.homeserver);
-    const countOfUser = this.countOfSameUser(job) - 1;
-    if (countOfUser > 0) this.#perUser.set(userKey(job), countOfUser);
-    else this.#perUser.delete(userKey(job));
+    decrement(this.#perUser, userOf(job));
+    decrement(this.#perHost, hostOf(job.homeserver));
     const room = this.#byRoom.get(job.room);
     if (room === undefined) return;
-    room.all.delete(entry);
+    room.all.delete(active);
     for (const identity of job.watched) {
-      const others = (room.watching.get(identity) ?? []).filter((other) => other !== entry);
+      const others = (room.watching.get(identity) ?? []).filter((other) => other !== active);
       if (others.length > 0) room.watching.set(identity, others);
       else room.watching.delete(identity);
     }
@@ -150,10 +174,13 @@ export class JobIndex {
   }
 }
 
-// The identity in clear that a job watches begins with the user ID. Where there is none, since it would be over LiveKit's
-// limit, all such users of a homeserver count as one.
-function userKey({ homeserver, watched }: Delegation): string {
-  const legacy = watched.find((identity) => identity.startsWith("@")) ?? "";
-  const end = legacy.indexOf(":");
-  return `${end > 0 && legacy.startsWith(`:${homeserver}:`, end) ? legacy.slice(0, end) : ""}:${homeserver}`;
+/** The host of a server name: one host may have any number of names, by its ports. */
+export function hostOf(homeserver: ServerName): string {
+  return serverNameParts(homeserver).hostname;
+}
+
+function decrement(counts: Map<string, number>, key: string): void {
+  const left = (counts.get(key) ?? 1) - 1;
+  if (left > 0) counts.set(key, left);
+  else counts.delete(key);
 }

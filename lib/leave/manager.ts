@@ -1,39 +1,57 @@
 // Runs the delegated leaves: feeds the pure machine with what happens, and does what it asks for. Each job lives here in
 // memory while this process works on it; the store is the truth.
 
-import type { Identity, RoomAlias } from "../livekit/identity.ts";
-import type { RoomService } from "../livekit/room_service.ts";
+import type { Clock } from "../async/clock.ts";
+import type { Log } from "../log/log.ts";
+import type { RoomAlias } from "../livekit/identity.ts";
 import type { SfuEvent } from "../livekit/sfu_event.ts";
-import type { ServerName } from "../matrix/server_name.ts";
-import { LeaveCalls, type LeaveCallsDeps } from "./calls/calls.ts";
-import { type CallAnswers, LeaveCall } from "./calls/leave_call.ts";
-import { type Effect, type JobEvent, type Running, type Step } from "./machine/events.ts";
-import { type Delegation, describeJob, type Job, type JobEnd, keyText, NO_FAILURES } from "./machine/job.ts";
-import { type CheckEvent, PresenceChecks } from "./presence/checks.ts";
-import { adopt, begin, beginAfterLeave, replace, resume, step } from "./machine/machine.ts";
-import { RecentLeaves } from "./presence/recent_leaves.ts";
+import type { ActionOutcome, DelayedEvents } from "../matrix/delayed_events.ts";
+import { LeaveCalls } from "./calls/calls.ts";
+import { LeaveCall } from "./calls/leave_call.ts";
+import type { TokenBuckets } from "./calls/token_bucket.ts";
 import { type ActiveJob, JobIndex, type LeaveCounts } from "./job_index.ts";
-import { SHORT_WAIT_MS, wakeAt } from "./machine/schedule.ts";
+import {
+  type Delegation,
+  describeJob,
+  type Effect,
+  type Job,
+  type JobEnd,
+  type JobEvent,
+  keyText,
+  type Running,
+  type Step,
+} from "./machine/job.ts";
+import { adopt, begin, replace, resume, step } from "./machine/machine.ts";
+import { absenceFor, callPause, SHORT_WAIT_MS, wakeAt } from "./machine/schedule.ts";
+import { type CheckEvent, isAgeDecisive, type PresenceApi, PresenceChecks } from "./presence/checks.ts";
+import { GapWatch } from "./presence/gap_watch.ts";
+import { RecentLeaves } from "./presence/recent_leaves.ts";
+import { RoomPoll } from "./presence/room_poll.ts";
 import { isWorthStoring, type LeaveStore, type ParticipantEvent, shiftTimes, type StoredJob } from "./store/store.ts";
 import { isPastGivingUp } from "./store/stored_job.ts";
-import { type Listing, RoomPoll } from "./presence/room_poll.ts";
 import { WakeTimers } from "./wake_timers.ts";
 
 export type { LeaveCounts } from "./job_index.ts";
 
 /** What the manager needs from outside. */
-export interface LeaveManagerDeps extends LeaveCallsDeps {
+export interface LeaveManagerDeps {
   readonly store: LeaveStore;
-  readonly sfu: Pick<RoomService, "getParticipant" | "listParticipants">;
-  readonly now: () => number;
-  /** How often rooms are listed; 0 = never, as long as webhooks arrive. */
+  readonly buckets: TokenBuckets;
+  readonly sfu: PresenceApi;
+  readonly delayedEvents: Pick<DelayedEvents, "act" | "apiOf">;
+  readonly clock: Clock;
+  /** From 0 (inclusive) to 1 (exclusive). */
+  readonly random: () => number;
+  readonly log: Log;
+  /** How often rooms are polled; 0 = as rarely as possible. */
   readonly pollIntervalMs: number;
 }
 
-// A send may have waited in its queue for an hour: a look older than this is not the latest one that could be had.
-const MAX_LOOK_AGE_MS = 10_000;
+// A send may have waited in its queue for an hour: a check older than this is not the latest one that could be had.
+const MAX_CHECK_AGE_MS = 10_000;
+const MAX_CANCEL_ATTEMPTS = 3;
 
-/** Takes charge of delayed leave events. */
+/** Takes delegated leave events. */
 export class LeaveManager {
   readonly #deps: LeaveManagerDeps;
   readonly #index = new JobIndex();
@@ -42,26 +60,37 @@ export class LeaveManager {
   readonly #checks: PresenceChecks;
   readonly #calls: LeaveCalls;
   readonly #poll: RoomPoll;
+  readonly #watch: GapWatch;
+  readonly #absenceMs: number;
   /** The last event of each participant that is being stored. */
-  readonly #handedIn = new Map<string, Delegation>();
-  readonly #answers: CallAnswers = {
-    confirm: (call) => this.#confirm(call),
-    done: (entry, event) => this.#on(entry, event),
-  };
+  readonly #unconfirmed = new Map<string, Delegation>();
+  /** Rooms whose list is waited for, and was not asked for yet. */
+  readonly #listings = new Map<RoomAlias, Promise<boolean>>();
   #isClosed = false;
 
   constructor(deps: LeaveManagerDeps) {
     this.#deps = deps;
-    this.#recentLeaves = new RecentLeaves(deps.monotonicNow);
-    this.#timers = new WakeTimers({ ...deps, onDue: (key) => this.#on(this.#index.get(key), { type: "due" }) });
-    this.#checks = new PresenceChecks({ ...deps, isOver: (...session) => this.#recentLeaves.isOver(...session) });
-    this.#calls = new LeaveCalls(deps);
-    this.#poll = new RoomPoll({
+    const { clock, log } = deps;
+    this.#absenceMs = absenceFor(deps.pollIntervalMs);
+    this.#recentLeaves = new RecentLeaves(clock.monotonicNow);
+    this.#timers = new WakeTimers({ clock, onDue: (key) => this.#on(this.#index.get(key), { type: "due" }) });
+    const isOver: RecentLeaves["isOver"] = (...session) => this.#recentLeaves.isOver(...session);
+    this.#checks = new PresenceChecks({ sfu: deps.sfu, isOver, clock, log });
+    this.#calls = new LeaveCalls({
       ...deps,
+      owner: {
+        isWanted: (call) => this.#isWanted(call),
+        confirm: (call) => this.#confirm(call),
+        done: (call, outcome) => this.#done(call, outcome),
+      },
+    });
+    this.#watch = new GapWatch({ clock, log, onGap: (lostMs) => this.#resumeAll(lostMs) });
+    this.#poll = new RoomPoll({
+      clock,
       intervalMs: deps.pollIntervalMs,
+      webhooks: () => this.#watch.webhooks,
       rooms: () => this.#index.connectedRooms(),
-      onListed: (room, present, askedAt) => this.#onListed(room, present, askedAt, "connected"),
-      onGap: () => this.#resumeAll("time"),
+      list: (room) => this.#listRoom(room),
     });
   }
 
@@ -69,14 +98,15 @@ export class LeaveManager {
   async start(): Promise<void> {
     await this.#deps.store.open({
       adopt: (jobs) => this.#adoptAll(jobs),
-      release: (room) => this.#index.inRoom(room).forEach((entry) => this.#drop(entry)),
+      release: (room) => this.#index.inRoom(room).forEach((active) => this.#drop(active)),
       deliver: (event) => {
         // LiveKit may be pointed at another replica alone.
-        this.#poll.webhookSeen();
+        this.#watch.webhookSeen();
         this.#deliver(this.#recentLeaves.learn(event));
       },
-      gap: () => this.#resumeAll("events"),
+      gap: () => this.#resumeAll(null),
     });
+    this.#watch.start();
     this.#poll.start();
   }
 
@@ -84,40 +114,25 @@ export class LeaveManager {
     return this.#index.counts;
   }
 
-  /** Jobs of a homeserver that this process works on. */
-  countOf(homeserver: ServerName): number {
-    return this.#index.countOf(homeserver);
+  /** The jobs that this process works on. */
+  get jobs(): Omit<JobIndex, "add" | "remove"> {
+    return this.#index;
   }
 
-  /** Jobs that this process works on. */
-  get size(): number {
-    return this.#index.size;
-  }
-
-  /** Those of the user whose job this is, or would be. */
-  countOfSameUser(delegation: Delegation): number {
-    return this.#index.countOfSameUser(delegation);
-  }
-
-  /** Whether there is a job that this one would replace. */
-  replaces(delegation: Delegation): boolean {
-    return this.#index.of(delegation) !== undefined || this.#index.ofEvent(delegation) !== undefined;
-  }
-
-  /** Takes charge of an event; resolves once that outlives the process, as far as the store can do that. */
+  /** Takes an event; resolves once that outlives the process, as far as the store can do that. */
   async accept(delegation: Delegation): Promise<void> {
     if (this.#isAtWorkOn(delegation)) return;
-    const acceptedAt = this.#deps.monotonicNow();
+    const acceptedAt = this.#deps.clock.monotonicNow();
     const { job } = this.#beginning(delegation, acceptedAt);
     const key = keyText(delegation);
-    this.#handedIn.set(key, delegation);
+    this.#unconfirmed.set(key, delegation);
     const saved = await this.#deps.store.accept(this.#toStored(job));
     // A newer event of the same participant takes the place, whichever of the two is stored first.
-    const isLast = this.#handedIn.get(key) === delegation;
-    if (isLast) this.#handedIn.delete(key);
+    const isLast = this.#unconfirmed.get(key) === delegation;
+    if (isLast) this.#unconfirmed.delete(key);
     if (!saved.isDurable) this.#warnNotDurable();
-    this.#deps.log.info("Took charge of a delayed leave event", describeJob(job));
-    this.#poll.webhookExpected();
+    this.#deps.log.info("A leave event is delegated", { ...describeJob(job), delay_ms: job.delayMs });
+    this.#watch.webhookExpected();
     if (!isLast || saved.owner === "elsewhere" || this.#isClosed || this.#isAtWorkOn(delegation)) return;
     // The participant may have come or gone while the job was being stored.
     const first = this.#beginning(delegation, acceptedAt);
@@ -126,23 +141,24 @@ export class LeaveManager {
 
   /** Takes in what the SFU told. */
   async receive(event: SfuEvent): Promise<void> {
-    this.#poll.webhookSeen();
+    this.#watch.webhookSeen();
     if (event.type === "other") return;
     // Whoever was in it has left: LiveKit may have dropped the webhooks about that.
-    if (event.type === "room-finished") return this.#checkAt(event.room);
+    if (event.type === "room-finished") return void this.#poll.list(event.room);
     // Also where another replica works on the room: the client's job may still come here.
     const learnt = this.#recentLeaves.learn(event);
     if (await this.#deps.store.route(event) === "here") this.#deliver(learnt);
   }
 
-  /** Takes note that events were lost: everybody is looked up. */
+  /** Takes note that webhooks were lost: everybody is checked. */
   eventsLost(): void {
-    this.#resumeAll("events");
+    this.#resumeAll(null);
   }
 
   /** Ends all work; what is being asked is finished and noted, and jobs stay stored. */
   async close(): Promise<void> {
     this.#isClosed = true;
+    this.#watch.close();
     this.#poll.close();
     this.#timers.close();
     await this.#calls.close();
@@ -161,98 +177,120 @@ export class LeaveManager {
   }
 
   #deliver(event: ParticipantEvent): void {
-    const identity = event.identity as Identity;
-    for (const entry of [...this.#index.watching(event.room, identity)]) {
-      entry.isCheckStale = entry.isChecking;
-      entry.heardAt = this.#deps.monotonicNow();
-      if (!this.#isOfEarlier(entry.job, event)) this.#on(entry, event);
-      else if (event.type === "joined") void this.#check(entry);
-      else if (event.type === "left" && entry.job.state === "connected") {
-        this.#apply(entry, beginAfterLeave(entry.job, event, this.#deps.monotonicNow()));
-      } else this.#on(entry, { ...event, type: "aborted", reason: "" });
+    const now = this.#deps.clock.monotonicNow();
+    // What comes from another clock is no later than now.
+    const at = Math.min((event.createdAt ?? Infinity) - this.#deps.clock.now(), 0) + now;
+    for (const active of [...this.#index.watching(event.room, event.identity)]) {
+      active.isCheckStale = active.isChecking;
+      active.heardAt = now;
+      this.#on(active, { ...event, at });
     }
   }
 
-  /** Whether an event was told before the client handed the job's event over: it is about the session before. */
-  #isOfEarlier({ state, timerStartedAt, delegatedAt }: Job, { createdAt = Infinity }: ParticipantEvent): boolean {
-    if (state === "leaving") return false;
-    const begunAt = state === "waiting" ? timerStartedAt : delegatedAt;
-    return createdAt < begunAt + this.#deps.now() - this.#deps.monotonicNow();
-  }
-
-  #on(entry: ActiveJob | undefined, event: JobEvent): void {
-    if (entry === undefined || entry.isEnded) return;
+  #on(active: ActiveJob | undefined, event: JobEvent): void {
+    if (active === undefined || active.isEnded) return;
     // Nothing more is asked for, but what was asked has happened: the next process must not ask again.
     if (this.#isClosed && event.type !== "answered") return;
-    this.#apply(entry, step(entry.job, event, this.#deps.monotonicNow(), this.#deps.random));
+    const context = {
+      now: this.#deps.clock.monotonicNow(),
+      random: this.#deps.random,
+      absenceMs: this.#absenceMs,
+    };
+    this.#apply(active, step(active.job, event, context));
   }
 
-  #apply(entry: ActiveJob, result: Step): void {
-    if ("end" in result) return this.#end(entry, result.end);
+  #apply(active: ActiveJob, result: Step): void {
+    if ("end" in result) return this.#end(active, result.end);
     const { job, effects } = result;
-    if (isWorthStoring(entry.job, job)) this.#deps.store.update(this.#toStored(job));
-    entry.job = job;
+    if (isWorthStoring(active.job, job)) this.#deps.store.update(this.#toStored(job));
+    active.job = job;
     if (this.#isClosed) return;
     // A queued call of a state that is over is not wanted any more.
-    if (job.state !== (entry.call?.action === "send" ? "leaving" : "connected")) entry.call = null;
-    this.#timers.set(entry.key, wakeAt(job));
-    for (const effect of effects) this.#perform(entry, effect);
+    if (job.state !== (active.call?.action === "send" ? "leaving" : "connected")) active.call = null;
+    this.#timers.set(active.key, wakeAt(job));
+    for (const effect of effects) this.#perform(active, effect);
   }
 
-  #perform(entry: ActiveJob, effect: Effect): void {
-    if (effect === "check") void this.#check(entry);
-    else this.#call(entry, effect);
-  }
-
-  /** PresenceChecks, and looks again when something happened meanwhile. */
-  async #check(entry: ActiveJob): Promise<void> {
-    if (entry.isChecking) {
-      entry.isCheckStale = true;
-      return;
-    }
-    entry.isChecking = true;
-    let event: CheckEvent;
-    let seen: CheckEvent | null = null;
-    do {
-      entry.isCheckStale = false;
-      event = await this.#checks.participant(entry.job);
-      if (event.type === "present") seen = event;
-    } while (entry.isCheckStale && !entry.isEnded && !this.#isClosed);
-    entry.isChecking = false;
-    this.#heard(entry);
-    // An old answer is better than none: whoever was there in a session that has not ended is there.
-    if (event.type === "unknown" && seen !== null) event = this.#checks.withoutEnded(entry.job, seen);
-    this.#on(entry, event);
-  }
-
-  #heard(entry: ActiveJob): void {
-    entry.checkedAt = this.#deps.monotonicNow();
-    entry.heardAt = entry.checkedAt;
-  }
-
-  #call(entry: ActiveJob, action: "restart" | "send"): void {
-    if (entry.call?.action === action) return;
-    const call = new LeaveCall(entry, action, this.#answers);
-    entry.call = call;
+  #perform(active: ActiveJob, effect: Effect): void {
+    if (effect === "check") return void this.#check(active);
+    if (active.call?.action === effect) return;
+    const call = new LeaveCall(effect, active.job, active);
+    active.call = call;
     this.#calls.add(call);
   }
 
-  /** Whether an event is still to be sent: looks once more if the last look is old. */
-  async #confirm(call: LeaveCall): Promise<boolean> {
-    const { entry } = call;
-    if (this.#deps.monotonicNow() - entry.checkedAt <= MAX_LOOK_AGE_MS) return true;
-    const event = await this.#checks.participant(entry.job);
-    this.#heard(entry);
-    if (event.type === "present") this.#on(entry, event);
-    return call.isWanted() && (event.type === "absent" || event.type === "unknown" && entry.job.hint === "left");
+  /** Checks presence, and again when something happened meanwhile. */
+  async #check(active: ActiveJob): Promise<void> {
+    if (active.isChecking) {
+      active.isCheckStale = true;
+      return;
+    }
+    active.isChecking = true;
+    let event: CheckEvent;
+    let seen: CheckEvent | null = null;
+    do {
+      active.isCheckStale = false;
+      const { hint, state, failures } = active.job;
+      const isPrompt = hint === "left" || state === "leaving" || failures.checks === 0;
+      event = await this.#checks.participant(active.job, isPrompt ? "prompt" : "routine");
+      if (event.type === "present") seen = event;
+    } while (active.isCheckStale && !active.isEnded && !this.#isClosed);
+    active.isChecking = false;
+    this.#heard(active);
+    // An old answer is better than none: whoever was there in a session that has not ended is there.
+    if (event.type === "unknown" && seen !== null) event = this.#checks.withoutEnded(active.job, seen);
+    this.#on(active, event);
   }
 
-  #end(entry: ActiveJob, end: JobEnd): void {
-    this.#drop(entry);
-    this.#deps.store.remove(entry.job, entry.job.delayId);
-    const fields = { end, ...describeJob(entry.job) };
-    if (end === "expired") this.#deps.log.error("Gave up a delayed leave event: its fate is unknown", fields);
-    else this.#deps.log.info("A delayed leave event is settled", fields);
+  #heard(active: ActiveJob): void {
+    active.checkedAt = this.#deps.clock.monotonicNow();
+    active.heardAt = active.checkedAt;
+  }
+
+  #isWanted(call: LeaveCall): boolean {
+    return call.active === null ? !this.#isClosed : !call.active.isEnded && call.active.call === call;
+  }
+
+  /** Whether an event is still to be sent: checks once more if the last check is old. */
+  async #confirm(call: LeaveCall): Promise<boolean> {
+    const { active } = call;
+    if (active === null || this.#deps.clock.monotonicNow() - active.checkedAt <= MAX_CHECK_AGE_MS) return true;
+    const event = await this.#checks.participant(active.job, "prompt");
+    this.#heard(active);
+    if (event.type === "present") this.#on(active, event);
+    return this.#isWanted(call) && (event.type === "absent" || event.type === "unknown" && active.job.hint === "left");
+  }
+
+  #done(call: LeaveCall, outcome: ActionOutcome): void {
+    const { active, action, askedAt } = call;
+    if (active === null || action === "cancel") return this.#cancelled(call, outcome);
+    if (active.call === call) active.call = null;
+    this.#on(active, { type: "answered", action, outcome, askedAt });
+  }
+
+  /** An event that another one replaced would fire in the middle of the call: best effort. */
+  #cancel(job: Job): void {
+    this.#deps.log.info("A delegated leave event is replaced by another one", describeJob(job));
+    this.#calls.add(new LeaveCall("cancel", job, null));
+  }
+
+  #cancelled(call: LeaveCall, outcome: ActionOutcome): void {
+    if (outcome.kind !== "failed" && outcome.kind !== "limited" || ++call.attempts >= MAX_CANCEL_ATTEMPTS) return;
+    const pauseMs = outcome.kind === "limited" ? outcome.retryAfterMs : callPause(call.attempts, this.#deps.random);
+    this.#deps.clock.setTimer(() => this.#calls.add(call), pauseMs);
+  }
+
+  #end(active: ActiveJob, end: JobEnd): void {
+    const { job } = active;
+    this.#drop(active);
+    this.#deps.store.remove(job, job.delayId);
+    const { log, clock } = this.#deps;
+    const reason = job.departure?.reason ?? "unknown since a restart";
+    const afterMs = job.departure === null ? {} : { after_ms: Math.round(clock.monotonicNow() - job.departure.at) };
+    const fields = { end, ...describeJob(job), ...(job.state === "leaving" ? { reason, ...afterMs } : {}) };
+    if (end === "sent") log.info("A leave was sent", fields);
+    else if (end === "expired") log.error("Gave up a delegated leave event: its fate is unknown", fields);
+    else log.info(END_MESSAGES[end], fields);
   }
 
   /** @param stored The job as the store has it. */
@@ -264,84 +302,100 @@ export class LeaveManager {
       this.#drop(twin);
       this.#deps.store.remove(twin.job, twin.job.delayId);
     }
+    const isReplaced = old !== undefined &&
+      (old.job.delayId !== job.delayId || old.job.homeserver !== job.homeserver);
+    if (isReplaced) this.#cancel(old.job);
     if (isWorthStoring(stored, job)) this.#deps.store.update(this.#toStored(job));
     return this.#index.add(job);
   }
 
-  #drop(entry: ActiveJob): void {
-    if (entry.isEnded) return;
-    entry.isEnded = true;
-    this.#timers.delete(entry.key);
-    this.#index.remove(entry);
+  #drop(active: ActiveJob): void {
+    if (active.isEnded) return;
+    active.isEnded = true;
+    this.#timers.delete(active.key);
+    this.#index.remove(active);
   }
 
   #adoptAll(jobs: readonly StoredJob[]): void {
     let over = 0;
     for (const job of jobs) {
-      // One that is handed over anew, here or at another replica, is the client's word against the clocks'.
-      const isNews = () => this.#handedIn.has(keyText(job)) || this.#index.of(job) !== undefined;
-      if (isPastGivingUp(job, this.#deps.now()) && !isNews()) {
+      // One that is delegated anew, here or at another replica, is the client's word against the clocks'.
+      const isNews = () => this.#unconfirmed.has(keyText(job)) || this.#index.of(job) !== undefined;
+      if (isPastGivingUp(job, this.#deps.clock.now()) && !isNews()) {
         this.#deps.store.remove(job, job.delayId);
         over++;
       } else this.#adopt(job);
     }
     if (over === 0) return;
-    this.#deps.log.info("Dropped delayed leave events that were due over an hour ago", { dropped: over });
+    this.#deps.log.info("Dropped delegated leave events that were due over an hour ago", { dropped: over });
   }
 
   #adopt(stored: StoredJob): void {
     if (this.#index.of(stored)?.job.delayId === stored.delayId || this.#isClosed) return;
-    const now = this.#deps.monotonicNow();
-    const job: Job = {
-      ...shiftTimes(stored, now - this.#deps.now()),
-      failures: NO_FAILURES,
-      checkAt: Infinity,
-      callAt: Infinity,
-    };
-    // Handed in at another replica, which knows nothing of the session that goes on here, unless Redis was away meanwhile.
+    const { clock, random } = this.#deps;
+    const now = clock.monotonicNow();
+    const job = shiftTimes(stored, now - clock.now());
+    // Delegated at another replica, which knows nothing of the session that goes on here, unless Redis was away meanwhile.
     const hasLeft = job.state === "waiting" && this.#recentLeaves.has(job.room, job.watched);
     const old = this.#index.predecessorOf(job);
     const result = old !== undefined && job.state === "waiting"
       ? replace(old, job, now, hasLeft)
-      : adopt(hasLeft ? { ...job, waitUntil: Math.min(job.waitUntil, now + SHORT_WAIT_MS) } : job, now);
+      : adopt(hasLeft ? { ...job, waitUntil: Math.min(job.waitUntil, now + SHORT_WAIT_MS) } : job, now, random);
     this.#resume(this.#insert(result.job, job), result);
   }
 
-  #resumeAll(lost: "events" | "time"): void {
-    for (const entry of this.#index.all()) this.#resume(entry, resume(entry.job, lost, this.#deps.monotonicNow()));
+  #resumeAll(lostMs: number | null): void {
+    const now = this.#deps.clock.monotonicNow();
+    for (const active of this.#index.all()) this.#resume(active, resume(active.job, lostMs, now));
   }
 
-  // After a gap many jobs want a look at once: their rooms are listed, each one once.
-  #resume(entry: ActiveJob, result: Step): void {
-    if ("end" in result) return this.#end(entry, result.end);
-    this.#apply(entry, { job: result.job, effects: result.effects.filter((effect) => effect !== "check") });
-    if (result.effects.includes("check")) this.#checkAt(entry.job.room);
+  // After a gap many jobs want a check at once: their rooms are listed, each one once.
+  #resume(active: ActiveJob, { job, effects }: Running): void {
+    this.#apply(active, { job, effects: effects.filter((effect) => effect !== "check") });
+    if (effects.includes("check")) void this.#poll.list(active.job.room);
   }
 
-  #checkAt(room: RoomAlias): void {
-    if (this.#index.inRoom(room).length === 0) return;
-    this.#checks.roomSoon(room, (...listing) => this.#onListed(...listing, "all"));
+  /** Lists a room in its turn: once, however often that is wanted until then. */
+  #listRoom(room: RoomAlias): Promise<boolean> {
+    const listing = this.#listings.get(room) ?? Promise.resolve().then(() => this.#list(room));
+    this.#listings.set(room, listing);
+    return listing;
   }
 
-  #onListed(room: RoomAlias, present: Listing | null, askedAt: number, which: "connected" | "all"): void {
-    for (const entry of this.#index.inRoom(room)) {
-      // A look under way, or what was heard since the list was asked for, knows better.
-      if (entry.isChecking || entry.heardAt > askedAt) continue;
-      if (which === "connected" && entry.job.state !== "connected") continue;
-      const event = this.#checks.read(entry.job, present);
-      if (event.type !== "unknown") this.#heard(entry);
-      this.#on(entry, event);
+  async #list(room: RoomAlias): Promise<boolean> {
+    this.#listings.delete(room);
+    if (!this.#index.has(room)) return true;
+    const listing = await this.#checks.list(
+      room,
+      (present) =>
+        this.#index.inRoom(room).some(({ job }) =>
+          isAgeDecisive(job) && this.#checks.read(job, { present, roomSince: null }).type === "absent"
+        ),
+    );
+    if (listing === null) return false;
+    for (const active of this.#index.inRoom(room)) {
+      // A check under way, or what was heard since the list was asked for, knows better.
+      if (active.isChecking || active.heardAt > listing.askedAt) continue;
+      this.#heard(active);
+      this.#on(active, this.#checks.read(active.job, listing));
     }
+    return true;
   }
 
   #warnNotDurable(): void {
     const { store, log } = this.#deps;
     if (store.description === "memory") return;
     const fields = { store: store.description, throttle: true } as const;
-    log.error("A delayed leave event is held in memory only, since the store cannot be written", fields);
+    log.error("A delegated leave event is held in memory only, since the store cannot be written", fields);
   }
 
   #toStored(job: Job): StoredJob {
-    return shiftTimes(job, this.#deps.now() - this.#deps.monotonicNow());
+    return shiftTimes(job, this.#deps.clock.now() - this.#deps.clock.monotonicNow());
   }
 }
+
+const END_MESSAGES: Readonly<Record<Exclude<JobEnd, "sent" | "expired">, string>> = {
+  gone: "A delegated leave event is over: the homeserver has it no more",
+  refused: "A delegated leave event is over: the homeserver refused to manage it until its time",
+  aborted: "A delegated leave event is left to its client, which gave up connecting",
+};

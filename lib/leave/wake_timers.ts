@@ -1,6 +1,7 @@
 // One timer for any number of jobs: a heap of wake-up times, so that 50,000 jobs do not mean 50,000 timers.
 
 import TinyQueue from "tinyqueue";
+import type { Clock } from "../async/clock.ts";
 
 interface WakeUp {
   readonly at: number;
@@ -9,9 +10,7 @@ interface WakeUp {
 
 /** What the timers need from outside. */
 export interface WakeTimersDeps {
-  readonly monotonicNow: () => number;
-  /** Runs once after the delay; gives back what cancels it. */
-  readonly setTimer: (run: () => void, delayMs: number) => () => void;
+  readonly clock: Pick<Clock, "monotonicNow" | "setTimer">;
   /** Called with each key whose time has come. */
   readonly onDue: (key: string) => void;
 }
@@ -73,13 +72,13 @@ export class WakeTimers {
     const next = this.#queue.peek();
     if (next === undefined) return;
     // Whole ms: a timer that came a fraction too early would have to be set again.
-    const delayMs = Math.min(Math.max(Math.ceil(next.at - this.#deps.monotonicNow()), 0), LONGEST_SLEEP_MS);
+    const delayMs = Math.min(Math.max(Math.ceil(next.at - this.#deps.clock.monotonicNow()), 0), LONGEST_SLEEP_MS);
     this.#sleepsUntil = next.at;
-    this.#cancel = this.#deps.setTimer(() => this.#wake(), delayMs);
+    this.#cancel = this.#deps.clock.setTimer(() => this.#wake(), delayMs);
   }
 
   #wake(): void {
-    const now = this.#deps.monotonicNow();
+    const now = this.#deps.clock.monotonicNow();
     for (let next = this.#queue.peek(); next !== undefined && next.at <= now; next = this.#queue.peek()) {
       this.#queue.pop();
       // An entry that was replaced or deleted meanwhile is stale.

@@ -147,6 +147,21 @@ export class RoomService {
     decode(ListRoomsResponse, await this.#call("ListRooms", { roomList: true }, message.toBinary(), signal));
   }
 
+  /**
+   * How old a room is by the SFU's own clock, in ms; up to a second more, since the SFU tells its time in seconds. null =
+   * there is no such room.
+   *
+   * @throws SfuError
+   */
+  async roomAge(name: RoomAlias, signal: AbortSignal): Promise<number | null> {
+    const message = new ListRoomsRequest({ names: [name] });
+    const answer = await this.#call("ListRooms", { roomList: true }, message.toBinary(), signal);
+    const room = decode(ListRoomsResponse, answer).rooms.find((room) => room.name === name);
+    if (room === undefined) return null;
+    const answeredAt = (clockOf(answer.response) || this.#deps.clock.now()) + 999;
+    return answeredAt - (Number(room.creationTimeMs) || Number(room.creationTime) * 1000);
+  }
+
   async #call(method: string, grant: VideoGrant, body: Uint8Array, signal: AbortSignal): Promise<Answer> {
     for (let attempt = 1;; attempt++) {
       try {

@@ -1,11 +1,11 @@
-// Delayed events (MSC4140) as homeservers serve them: restarts and sends an event by its ID, without authentication,
-// and tells the answers apart that look alike.
+// Delayed events (MSC4140) as homeservers serve them: restarts, sends and cancels an event by its ID, without
+// authentication, and tells the answers apart that look alike.
 
 import * as v from "valibot";
 import { basePathOf, dialOf } from "../net/endpoint.ts";
 import type { Outbound, OutboundResponse } from "../net/client.ts";
 import { parseJson } from "../net/json.ts";
-import { OutboundError } from "../net/outbound_error.ts";
+import { OutboundError, type OutboundFailure } from "../net/outbound_error.ts";
 import type { ClientApi, ClientDiscovery } from "./client_discovery.ts";
 import type { ServerName } from "./server_name.ts";
 import { stepOf } from "./steps.ts";
@@ -16,7 +16,10 @@ export interface DelayedEventsOptions {
   readonly discovery: Pick<ClientDiscovery, "find">;
 }
 
-/** Why a homeserver will never do what it was asked; each with its own advice for the log. */
+/** What can be asked for an event. */
+export type DelayedAction = "restart" | "send" | "cancel";
+
+/** Why a homeserver did not do what it was asked; each with its own advice for the log. */
 export type RefusalReason =
   /** 401: it allows nobody but the event's owner. */
   | "unauthorised"
@@ -33,14 +36,25 @@ export type ActionOutcome =
   | { readonly kind: "done" }
   /** 404 M_NOT_FOUND (sent, cancelled, never known) or 409 (finished with another outcome). */
   | { readonly kind: "gone"; readonly how: "not-found" | "conflict" }
-  /** Never. */
+  /** Not for us; lasting, unless a worker of the homeserver is just being replaced. */
   | { readonly kind: "refused"; readonly why: RefusalReason }
   /** 429: not now, but after this many ms. */
   | { readonly kind: "limited"; readonly retryAfterMs: number }
-  /** 5xx, time-out, no connection, an answer that is no homeserver's: unknown. */
-  | { readonly kind: "failed" }
+  /** Unknown. */
+  | { readonly kind: "failed"; readonly how: CallFailure }
   /** Not asked: another replica may be at work on the room, or the participant is back. */
   | { readonly kind: "held" };
+
+/** Why it is not known what came of a request. */
+export type CallFailure =
+  /** No connection, or no API that could be found: nothing was done. */
+  | "unreachable"
+  /** No answer in time, or none to the end: it may have been done. */
+  | "silent"
+  /** 404 with a JSON object that has no errcode. */
+  | "bare-404"
+  /** 5xx, or an answer that is no homeserver's. */
+  | "wrong-answer";
 
 /** An outcome, and what was asked and answered, for the log. */
 export interface ActionResult {
@@ -66,6 +80,18 @@ const ErrorBody = v.object({
 });
 type ErrorBody = v.InferOutput<typeof ErrorBody>;
 const AnyObject = v.custom<object>((json) => typeof json === "object" && json !== null && !Array.isArray(json));
+const WithoutErrcode = v.pipe(AnyObject, v.check((json) => !("errcode" in json)));
+const WRONG_ANSWER: ActionOutcome = { kind: "failed", how: "wrong-answer" };
+const FAILURES: Readonly<Record<OutboundFailure, CallFailure>> = {
+  blocked: "unreachable",
+  dns: "unreachable",
+  connect: "unreachable",
+  tls: "unreachable",
+  reset: "silent",
+  timeout: "silent",
+  "too-large": "wrong-answer",
+  protocol: "wrong-answer",
+};
 const Versions = v.object({ unstable_features: v.optional(v.record(v.string(), v.unknown()), {}) });
 
 /** Calls delayed-event endpoints. */
@@ -76,16 +102,26 @@ export class DelayedEvents {
     this.#options = options;
   }
 
-  /** Restarts or sends an event. Never rejects for what a remote server does. */
+  /**
+   * Host and port of the API that keeps a homeserver's events: what limits calls, whoever's events they are about. Where
+   * none can be found, the server name stands in.
+   */
+  async apiOf(homeserver: ServerName): Promise<string> {
+    const found = await this.#options.discovery.find(homeserver);
+    return found.outcome === "found" ? found.api.baseUrl.host : homeserver;
+  }
+
+  /** Restarts, sends or cancels an event. Never rejects for what a remote server does. */
   async act(
     homeserver: ServerName,
     delayId: string,
-    action: "restart" | "send",
+    action: DelayedAction,
     signal: AbortSignal,
   ): Promise<ActionResult> {
     const found = await this.#options.discovery.find(homeserver);
     if (found.outcome === "not-found") {
-      return { outcome: { kind: "failed" }, step: stepOf(`no client-server API: ${found.steps.join("; ")}`) };
+      const outcome = { kind: "failed", how: "unreachable" } as const;
+      return { outcome, step: stepOf(`no client-server API: ${found.steps.join("; ")}`) };
     }
     try {
       const path = `${PATH}/${encodeURIComponent(delayId)}/${action}`;
@@ -95,7 +131,7 @@ export class DelayedEvents {
       return { outcome: classify(response, body), step };
     } catch (error) {
       if (!(error instanceof OutboundError)) throw error;
-      return { outcome: { kind: "failed" }, step: stepOf(error.message) };
+      return { outcome: { kind: "failed", how: FAILURES[error.failure] }, step: stepOf(error.message) };
     }
   }
 
@@ -139,10 +175,11 @@ export class DelayedEvents {
 function classify(response: OutboundResponse, body: ErrorBody): ActionOutcome {
   const { status } = response;
   const { errcode } = body;
-  if (status === 200) return { kind: v.is(AnyObject, parseJson(response.body)) ? "done" : "failed" };
+  if (status === 200) return v.is(AnyObject, parseJson(response.body)) ? { kind: "done" } : WRONG_ANSWER;
   if (status === 409) return { kind: "gone", how: "conflict" };
   if (status === 429) return { kind: "limited", retryAfterMs: retryAfterMs(response, body) };
-  if (status < 400 || status >= 500 || status === 408 || errcode === "") return { kind: "failed" };
+  if (status === 404 && v.is(WithoutErrcode, parseJson(response.body))) return { kind: "failed", how: "bare-404" };
+  if (status < 400 || status >= 500 || status === 408 || errcode === "") return WRONG_ANSWER;
   if (status === 404 && errcode === "M_NOT_FOUND") return { kind: "gone", how: "not-found" };
   if (errcode === "M_UNRECOGNIZED") return { kind: "refused", why: "unsupported" };
   if (status === 401) return { kind: "refused", why: "unauthorised" };

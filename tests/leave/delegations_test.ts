@@ -41,10 +41,15 @@ function bench(
         accepted.push(delegation);
         return Promise.resolve();
       },
-      size: jobs,
-      countOf: () => jobs,
-      countOfSameUser: () => 0,
-      replaces: () => false,
+      jobs: {
+        size: jobs,
+        largestHost: "",
+        countOfHost: () => jobs,
+        countOfSameUser: () => 0,
+        countOfSameUserInRoom: () => 0,
+        of: () => undefined,
+        ofEvent: () => undefined,
+      },
     },
     discovery: {
       find: () => {
@@ -61,6 +66,7 @@ function bench(
     },
     allowsRestricted: false,
     isListed: () => false,
+    namesServers: true,
     monotonicNow: clock.monotonicNow,
     log,
     ...deps,

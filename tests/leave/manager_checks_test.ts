@@ -2,6 +2,7 @@
 
 import assert from "node:assert/strict";
 import { inCall } from "../simulation/in_call.ts";
+import type { LeaveManagerDeps } from "../../lib/leave/manager.ts";
 import { person, World, type WorldOptions } from "../simulation/world.ts";
 
 const MINUTE = 60_000;
@@ -14,12 +15,14 @@ function slowSfu(delayMs: number, isSlow: () => boolean): WorldOptions {
     if (isSlow()) await new Promise<void>((resolve) => after(delayMs, resolve));
     return found;
   };
+  const later = ({ clock }: LeaveManagerDeps) => (ms: number, run: () => void) => void clock.setTimer(run, ms);
   return {
     sabotage: (deps) => ({
       ...deps,
       sfu: {
-        getParticipant: (...args) => slowly(deps.sfu.getParticipant(...args), (ms, run) => deps.setTimer(run, ms)),
-        listParticipants: (...args) => slowly(deps.sfu.listParticipants(...args), (ms, run) => deps.setTimer(run, ms)),
+        getParticipant: (...args) => slowly(deps.sfu.getParticipant(...args), later(deps)),
+        listParticipants: (...args) => slowly(deps.sfu.listParticipants(...args), later(deps)),
+        roomAge: (...args) => deps.sfu.roomAge(...args),
       },
     }),
   };
@@ -32,6 +35,7 @@ Deno.test("a session that a webhook has ended is over, though the SFU still show
       ...deps,
       sfu: {
         listParticipants: (...args) => deps.sfu.listParticipants(...args),
+        roomAge: (...args) => deps.sfu.roomAge(...args),
         getParticipant: (...args) =>
           isLagging && args[1] === "hash-1"
             ? Promise.resolve({ outcome: "present", sid: "PA_1" })
@@ -82,7 +86,8 @@ Deno.test("whoever was seen in a new session is there, though the SFU cannot be 
   await world.time.advance(2000);
   world.sfu.webhooks = "lost";
   world.sfu.join(alice.room, alice.identity);
-  const left = { room: alice.room, identity: alice.identity, sid: "PA_1", type: "left" } as const;
+  const createdAt = world.time.now();
+  const left = { room: alice.room, identity: alice.identity, sid: "PA_1", type: "left", createdAt } as const;
   await world.manager.receive({ ...left, reason: "DUPLICATE_IDENTITY", createdAt: world.time.now() });
   await world.time.advance(100);
   world.sfu.api = "refusing";

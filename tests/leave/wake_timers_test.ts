@@ -11,22 +11,24 @@ function bench() {
   let running = 0;
   let mostTimers = 0;
   const timers = new WakeTimers({
-    monotonicNow: time.monotonicNow,
-    setTimer(run, delayMs) {
-      mostTimers = Math.max(mostTimers, ++running);
-      let isOver = false;
-      const over = () => {
-        if (!isOver) running--;
-        isOver = true;
-      };
-      const cancel = time.setTimer(() => {
-        over();
-        run();
-      }, delayMs);
-      return () => {
-        over();
-        cancel();
-      };
+    clock: {
+      monotonicNow: time.monotonicNow,
+      setTimer(run, delayMs) {
+        mostTimers = Math.max(mostTimers, ++running);
+        let isOver = false;
+        const over = () => {
+          if (!isOver) running--;
+          isOver = true;
+        };
+        const cancel = time.setTimer(() => {
+          over();
+          run();
+        }, delayMs);
+        return () => {
+          over();
+          cancel();
+        };
+      },
     },
     onDue: (key) => woken.push([key, time.monotonicNow()]),
   });

@@ -2,11 +2,11 @@
 
 import assert from "node:assert/strict";
 import fc from "fast-check";
-import type { ActionOutcome } from "../../lib/matrix/delayed_events.ts";
+import type { ActionOutcome, CallFailure } from "../../lib/matrix/delayed_events.ts";
 import { DelayedEvents } from "../../lib/matrix/delayed_events.ts";
 import type { ServerName } from "../../lib/matrix/server_name.ts";
 import type { OutboundResponse } from "../../lib/net/client.ts";
-import { OutboundError } from "../../lib/net/outbound_error.ts";
+import { OutboundError, type OutboundFailure } from "../../lib/net/outbound_error.ts";
 import { FakeOutbound, respond } from "../../testing/fake_outbound.ts";
 
 const HOMESERVER = "example.com" as ServerName;
@@ -30,7 +30,8 @@ const refused = (why: "unauthorised" | "forbidden" | "unsupported" | "other"): A
 const DONE: ActionOutcome = { kind: "done" };
 const NOT_FOUND: ActionOutcome = { kind: "gone", how: "not-found" };
 const CONFLICT: ActionOutcome = { kind: "gone", how: "conflict" };
-const FAILED: ActionOutcome = { kind: "failed" };
+const FAILED: ActionOutcome = { kind: "failed", how: "wrong-answer" };
+const BARE_404: ActionOutcome = { kind: "failed", how: "bare-404" };
 const DATES = { date: "Tue, 24 Nov 2026 12:00:00 GMT", "retry-after": "Tue, 24 Nov 2026 12:00:07 GMT" };
 
 const ANSWERS: readonly (readonly [name: string, response: OutboundResponse, outcome: ActionOutcome])[] = [
@@ -56,6 +57,9 @@ const ANSWERS: readonly (readonly [name: string, response: OutboundResponse, out
   ["500 M_UNKNOWN", matrix(500, "M_UNKNOWN"), FAILED],
   ["502 of a proxy", respond(502, "<html>Bad gateway</html>"), FAILED],
   ["404 of a proxy", respond(404, "<html>Not found</html>"), FAILED],
+  ["404 with a JSON object without errcode", respond(404, "{}"), BARE_404],
+  ["404 with a JSON object that says something else", respond(404, '{"detail":"Not Found"}'), BARE_404],
+  ["404 with a JSON text", respond(404, '"Not Found"'), FAILED],
   ["404 with an errcode that is none", respond(404, '{"errcode":"not found"}'), FAILED],
   ["404 with a strange field", matrix(404, "M_NOT_FOUND", { retry_after_ms: "x" }), NOT_FOUND],
   ["403 of a proxy", respond(403, "<html>Forbidden</html>"), FAILED],
@@ -67,21 +71,42 @@ const ANSWERS: readonly (readonly [name: string, response: OutboundResponse, out
   ["200 with nothing", respond(200, ""), FAILED],
 ];
 for (const [name, response, outcome] of ANSWERS) {
-  Deno.test(`${name} is "${outcome.kind}", for restart and send alike`, async () => {
+  Deno.test(`${name} is "${outcome.kind}", for restart, send and cancel alike`, async () => {
     const { delayedEvents, outbound } = bench(() => response);
-    for (const action of ["restart", "send"] as const) {
+    for (const action of ["restart", "send", "cancel"] as const) {
       const result = await delayedEvents.act(HOMESERVER, "syd_1", action, signal());
       assert.deepEqual(result.outcome, outcome);
       assert.ok(result.step.startsWith(`status ${response.status}`));
     }
-    assert.equal(outbound.requests.length, 2, "nothing is followed or repeated here");
+    assert.equal(outbound.requests.length, 3, "nothing is followed or repeated here");
   });
 }
 
-Deno.test("no connection is a failure, with its cause", async () => {
-  const { delayedEvents } = bench(() => Promise.reject(new OutboundError("connect", "connection refused")));
-  const result = await delayedEvents.act(HOMESERVER, "syd_1", "send", signal());
-  assert.deepEqual(result, { outcome: { kind: "failed" }, step: "connection refused" });
+const NO_ANSWERS: readonly (readonly [OutboundFailure, CallFailure])[] = [
+  ["blocked", "unreachable"],
+  ["dns", "unreachable"],
+  ["connect", "unreachable"],
+  ["tls", "unreachable"],
+  ["reset", "silent"],
+  ["timeout", "silent"],
+  ["too-large", "wrong-answer"],
+  ["protocol", "wrong-answer"],
+];
+for (const [failure, how] of NO_ANSWERS) {
+  Deno.test(`a request that fails by "${failure}" is a failure, ${how}, with its cause`, async () => {
+    const { delayedEvents } = bench(() => Promise.reject(new OutboundError(failure, "its cause")));
+    const result = await delayedEvents.act(HOMESERVER, "syd_1", "send", signal());
+    assert.deepEqual(result, { outcome: { kind: "failed", how }, step: "its cause" });
+  });
+}
+
+Deno.test("events are kept at the host and port of the API, whatever the server is called", async () => {
+  const ported = bench(() => respond(200, "{}"), "https://matrix.example.com:8448/base/");
+  assert.equal(await ported.delayedEvents.apiOf(HOMESERVER), "matrix.example.com:8448");
+  assert.equal(await bench(() => respond(200, "{}")).delayedEvents.apiOf(HOMESERVER), "matrix.example.com");
+  const find = () => Promise.resolve({ outcome: "not-found", steps: [] } as const);
+  const lost = new DelayedEvents({ outbound: new FakeOutbound(), discovery: { find } });
+  assert.equal(await lost.apiOf(HOMESERVER), HOMESERVER);
 });
 
 Deno.test("a homeserver whose API cannot be found is a failure, not an end", async () => {
@@ -89,7 +114,7 @@ Deno.test("a homeserver whose API cannot be found is a failure, not an end", asy
   const find = () => Promise.resolve({ outcome: "not-found", steps: ["example.com: status 500"] } as const);
   const delayedEvents = new DelayedEvents({ outbound, discovery: { find } });
   const result = await delayedEvents.act(HOMESERVER, "syd_1", "send", signal());
-  assert.deepEqual(result.outcome, { kind: "failed" });
+  assert.deepEqual(result.outcome, { kind: "failed", how: "unreachable" });
   assert.match(result.step, /example\.com: status 500/);
   assert.equal(outbound.requests.length, 0);
 });

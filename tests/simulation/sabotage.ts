@@ -15,6 +15,7 @@ function withSfu(change: (sfu: Sfu) => Partial<Sfu>): Sabotage {
       sfu: {
         getParticipant: (...args) => deps.sfu.getParticipant(...args),
         listParticipants: (...args) => deps.sfu.listParticipants(...args),
+        roomAge: (...args) => deps.sfu.roomAge(...args),
         ...change(deps.sfu),
       },
     }),
@@ -48,6 +49,7 @@ export const FAILED_IS_GONE: Sabotage = {
   sabotage: (deps) => ({
     ...deps,
     delayedEvents: {
+      apiOf: (...args) => deps.delayedEvents.apiOf(...args),
       act: async (...args) => {
         const result = await deps.delayedEvents.act(...args);
         return result.outcome.kind === "failed" ? { ...result, outcome: { kind: "gone", how: "not-found" } } : result;
@@ -61,6 +63,7 @@ export const UNRECOGNIZED_IS_GONE: Sabotage = {
   sabotage: (deps) => ({
     ...deps,
     delayedEvents: {
+      apiOf: (...args) => deps.delayedEvents.apiOf(...args),
       act: async (...args) => {
         const result = await deps.delayedEvents.act(...args);
         return result.outcome.kind === "refused" ? { ...result, outcome: { kind: "gone", how: "not-found" } } : result;
@@ -71,7 +74,10 @@ export const UNRECOGNIZED_IS_GONE: Sabotage = {
 
 /** Everything that is scheduled comes at one and a half times its time. */
 export const LATE_TIMERS: Sabotage = {
-  sabotage: (deps) => ({ ...deps, setTimer: (run, delayMs) => deps.setTimer(run, delayMs * 1.5) }),
+  sabotage: (deps) => ({
+    ...deps,
+    clock: { ...deps.clock, setTimer: (run, delayMs) => deps.clock.setTimer(run, delayMs * 1.5) },
+  }),
 };
 
 /** The end of a session by DUPLICATE_IDENTITY is taken for a leave. */

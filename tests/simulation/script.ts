@@ -23,6 +23,7 @@ export type Command =
 export const PEOPLE = 3;
 
 const CRASH_INTERVAL_MS = 120_000;
+const START_MS = 1000;
 const MAX_CLOCK_ERROR_MS = 1_200_000;
 
 const wait = fc.record({ what: fc.constant("wait" as const), ms: fc.integer({ min: 1, max: 100_000 }) });
@@ -140,6 +141,11 @@ export class Play {
         this.#crashedAt = time.elapsed();
         const here = [...Array(PEOPLE).keys()].filter((who) => this.isHere(who));
         sfu.crash();
+        // It takes a moment to start.
+        const { api } = sfu;
+        sfu.api = "refusing";
+        await time.advance(START_MS);
+        sfu.api = api;
         for (const who of here) {
           time.after(command.backAfterMs, () => this.isHere(who) ? undefined : this.join(who));
         }

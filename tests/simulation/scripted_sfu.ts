@@ -1,8 +1,10 @@
-// An SFU that does what a script says: people come, go and reconnect, it crashes, its API is out of order, its webhooks
-// come late, twice, or not at all. It remembers what it told the service.
+// An SFU that does what a script says: people come, go, die and reconnect, it crashes, its API is out of order for all
+// rooms or for some, its webhooks come late, twice, or not at all. It behaves as LiveKit was seen to, and remembers what it
+// told the service.
 
 import type { Identity, RoomAlias } from "../../lib/livekit/identity.ts";
 import type { Presence } from "../../lib/livekit/room_service.ts";
+import { SfuError } from "../../lib/livekit/sfu_error.ts";
 import type { SfuEvent } from "../../lib/livekit/sfu_event.ts";
 import type { VirtualTime } from "../../testing/virtual_time.ts";
 
@@ -13,28 +15,43 @@ export type ApiMode = "up" | "refusing" | "silent";
 
 type ParticipantWebhook = Extract<SfuEvent, { sid: string }>;
 
+interface Room {
+  /** Of the world's time. */
+  readonly since: number;
+  readonly people: Map<Identity, string>;
+}
+
 const LATENCY_MS = 5;
-const SILENCE_MS = 5000;
+const SILENCE_MS = 3000;
 const LATE_MS = 20_000;
 // LiveKit tries for so long, then drops the event.
 const RETRIED_MS = 15_000;
+/** So long LiveKit shows somebody who has died. */
+export const DEAD_FOR_MS = 20_500;
+/** So long a client is away when LiveKit orders a full reconnect. */
+export const FULL_RECONNECT_MS = 238;
 
 /** The SFU. */
 export class ScriptedSfu {
   api: ApiMode = "up";
   webhooks: WebhookFate = "prompt";
+  /** Rooms whose node does not answer. */
+  readonly hanging = new Set<RoomAlias>();
+  /** How far its clock is ahead of the service's, ms. */
+  clockAheadMs = 0;
   /** Where webhooks go. */
   deliver: (event: ParticipantWebhook) => void = () => {};
-  /** What the service was last told about a participant when it looked. */
-  readonly told = new Map<string, Presence["outcome"] | "unknown">();
+  /** What the service was last told about a participant when it checked. */
+  readonly told = new Map<string, "present" | "absent" | "unknown">();
   /** Participants whose leave the service was told of by webhook, and of nothing else since. */
   readonly toldGone = new Set<string>();
-  /** PresenceChecks that were asked for, by kind. */
-  readonly asked = { participants: 0, lists: 0 };
+  /** Checks that were asked for, by kind. */
+  readonly asked = { participants: 0, lists: 0, ages: 0 };
   readonly #time: VirtualTime;
-  readonly #rooms = new Map<RoomAlias, Map<Identity, string>>();
+  readonly #rooms = new Map<RoomAlias, Room>();
   readonly #roomQueues = new Map<RoomAlias, number>();
-  readonly #toldSids = new Set<string>();
+  /** The session of each participant that the service was last told of. */
+  readonly #toldSids = new Map<string, string>();
   #sids = 0;
   #emitted = 0;
 
@@ -51,31 +68,43 @@ export class ScriptedSfu {
   }
 
   isPresent(room: RoomAlias, identity: Identity): boolean {
-    return this.#room(room).has(identity);
+    return this.#rooms.get(room)?.people.has(identity) === true;
   }
 
   /** Somebody connects; a session of theirs that is there ends. */
-  join(room: RoomAlias, identity: Identity): void {
-    const old = this.#room(room).get(identity);
-    const sid = this.#newSid();
-    this.#room(room).set(identity, sid);
-    if (old !== undefined) this.#emit({ type: "left", room, identity, sid: old, reason: "DUPLICATE_IDENTITY" });
-    this.#emit({ type: "joined", room, identity, sid, reason: "" });
+  join(room: RoomAlias, identity: Identity): string {
+    const { people } = this.#room(room);
+    const old = people.get(identity);
+    const sid = `PA_${++this.#sids}`;
+    people.set(identity, sid);
+    if (old !== undefined) this.#emit("left", room, identity, old, "DUPLICATE_IDENTITY");
+    this.#emit("joined", room, identity, sid, "");
+    return sid;
   }
 
+  /** A session ends. */
   leave(room: RoomAlias, identity: Identity, reason: string): void {
-    const sid = this.#room(room).get(identity);
+    const sid = this.#rooms.get(room)?.people.get(identity);
     if (sid === undefined) return;
-    this.#room(room).delete(identity);
-    this.#emit({ type: "left", room, identity, sid, reason });
+    this.#rooms.get(room)?.people.delete(identity);
+    this.#emit("left", room, identity, sid, reason);
+  }
+
+  /** A client dies: its session is shown until LiveKit notices. */
+  die(room: RoomAlias, identity: Identity): void {
+    const sid = this.#rooms.get(room)?.people.get(identity);
+    if (sid === undefined) return;
+    this.#time.after(DEAD_FOR_MS, () => {
+      if (this.#rooms.get(room)?.people.get(identity) === sid) this.leave(room, identity, "CONNECTION_TIMEOUT");
+    });
   }
 
   /** Somebody tried to connect, and did not come so far. */
   abort(room: RoomAlias, identity: Identity, reason: string): void {
-    this.#emit({ type: "aborted", room, identity, sid: this.#newSid(), reason });
+    this.#emit("aborted", room, identity, `PA_${++this.#sids}`, reason);
   }
 
-  /** Everybody is out, and nobody is told. */
+  /** Everybody is out, all rooms are gone, and nobody is told. */
   crash(): void {
     this.#rooms.clear();
   }
@@ -83,45 +112,45 @@ export class ScriptedSfu {
   getParticipant(room: RoomAlias, identity: Identity): Promise<Presence> {
     this.asked.participants++;
     return this.#answer<Presence>(
+      room,
       () => {
-        const sid = this.#room(room).get(identity);
+        const sid = this.#rooms.get(room)?.people.get(identity);
         this.#tell(room, identity, sid);
         return sid === undefined ? { outcome: "absent" } : { outcome: "present", sid };
       },
-      () => {
-        this.told.set(personOf(room, identity), "unknown");
-        throw new Error("out of order");
-      },
+      () => this.told.set(personOf(room, identity), "unknown"),
     );
   }
 
   listParticipants(room: RoomAlias): Promise<ReadonlyMap<string, string>> {
     this.asked.lists++;
-    return this.#answer(
-      () => {
-        for (const person of this.told.keys()) {
-          const [inRoom, identity = ""] = person.split(" ");
-          if (inRoom === room) this.#tell(room, identity as Identity, this.#room(room).get(identity as Identity));
-        }
-        return new Map<string, string>(this.#room(room));
-      },
-      () => {
-        throw new Error("out of order");
-      },
-    );
+    return this.#answer(room, () => {
+      const people = this.#rooms.get(room)?.people ?? new Map<Identity, string>();
+      for (const person of this.told.keys()) {
+        const [inRoom, identity = ""] = person.split(" ");
+        if (inRoom === room) this.#tell(room, identity as Identity, people.get(identity as Identity));
+      }
+      return new Map<string, string>(people);
+    });
   }
 
-  #answer<T>(well: () => T, badly: () => T): Promise<T> {
+  roomAge(room: RoomAlias): Promise<number | null> {
+    this.asked.ages++;
+    return this.#answer(room, () => {
+      const since = this.#rooms.get(room)?.since;
+      return since === undefined ? null : this.#time.elapsed() - since;
+    });
+  }
+
+  #answer<T>(room: RoomAlias, well: () => T, badly: () => unknown = () => {}): Promise<T> {
     return new Promise((resolve, reject) => {
-      const pauseMs = this.api === "silent" ? SILENCE_MS : LATENCY_MS;
-      const answer = this.api === "up" ? well : badly;
-      this.#time.after(pauseMs, () =>
+      const isSilent = this.api === "silent" || this.hanging.has(room);
+      const isUp = this.api === "up" && !isSilent;
+      this.#time.after(isSilent ? SILENCE_MS : LATENCY_MS, () =>
         this.#time.inService(() => {
-          try {
-            resolve(answer());
-          } catch (error) {
-            reject(error);
-          }
+          if (isUp) return resolve(well());
+          badly();
+          reject(new SfuError(isSilent ? "timeout" : "connect", "out of order"));
         }));
     });
   }
@@ -131,22 +160,27 @@ export class ScriptedSfu {
     this.told.set(person, sid === undefined ? "absent" : "present");
     if (sid === undefined) return;
     this.toldGone.delete(person);
-    this.#toldSids.add(sid);
+    this.#toldSids.set(person, sid);
   }
 
-  #emit(what: Omit<ParticipantWebhook, "createdAt">): void {
+  #emit(type: ParticipantWebhook["type"], room: RoomAlias, identity: Identity, sid: string, reason: string): void {
     this.#emitted++;
-    const event = { ...what, createdAt: Math.floor(this.#time.now() / 1000) * 1000 + 999 };
     if (this.webhooks === "lost" || this.webhooks === "halved" && this.#emitted % 2 === 0) return;
     const times = this.webhooks === "twice" ? 2 : 1;
     const pauseMs = this.webhooks === "late" ? LATE_MS : LATENCY_MS;
     // One ordered queue per room.
     const now = this.#time.elapsed();
-    const at = Math.max(now + pauseMs, this.#roomQueues.get(event.room) ?? 0);
-    this.#roomQueues.set(event.room, at);
+    const at = Math.max(now + pauseMs, this.#roomQueues.get(room) ?? 0);
+    this.#roomQueues.set(room, at);
+    // LiveKit signs the second.
+    const signedAt = Math.floor((this.#time.now() + this.clockAheadMs) / 1000) * 1000 + 999;
     for (let count = 0; count < times; count++) {
       this.#time.after(at - now, () => {
-        if (this.#time.frozenMs <= RETRIED_MS) this.#time.inService(() => this.#arrive(event));
+        if (this.#time.frozenMs > RETRIED_MS) return;
+        this.#time.inService(() => {
+          const createdAt = Math.min(signedAt, this.#time.now());
+          this.#arrive({ type, room, identity, sid, reason, createdAt });
+        });
       });
     }
   }
@@ -155,21 +189,18 @@ export class ScriptedSfu {
     const person = personOf(event.room, event.identity);
     if (event.type === "joined") {
       this.toldGone.delete(person);
-      this.#toldSids.add(event.sid);
-    } else if (event.reason !== "DUPLICATE_IDENTITY" && this.#toldSids.has(event.sid)) {
+      this.#toldSids.set(person, event.sid);
+    } else if (event.reason !== "DUPLICATE_IDENTITY" && this.#toldSids.get(person) === event.sid) {
       this.toldGone.add(person);
+      this.told.set(person, "unknown");
     }
-    this.deliver({ ...event, createdAt: Math.min(event.createdAt, this.#time.now()) });
+    this.deliver(event);
   }
 
-  #room(room: RoomAlias): Map<Identity, string> {
-    let participants = this.#rooms.get(room);
-    if (participants === undefined) this.#rooms.set(room, participants = new Map());
-    return participants;
-  }
-
-  #newSid(): string {
-    return `PA_${++this.#sids}`;
+  #room(name: RoomAlias): Room {
+    let room = this.#rooms.get(name);
+    if (room === undefined) this.#rooms.set(name, room = { since: this.#time.elapsed(), people: new Map() });
+    return room;
   }
 }
 

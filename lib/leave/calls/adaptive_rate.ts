@@ -1,7 +1,8 @@
 // How many calls per second a homeserver allows, found out: Synapse's default at first, more as long as more is needed
 // and nothing is refused, and back to what was good at the first 429.
 
-import type { Rate } from "./token_bucket.ts";
+import type { Clock } from "../../async/clock.ts";
+import type { Rate, Taken } from "./token_bucket.ts";
 
 // Synapse's default `rc_delayed_event_mgmt`.
 const INITIAL = { burst: 5, perSecond: 1 };
@@ -40,9 +41,12 @@ export class AdaptiveRate {
   /** When the homeserver has room for one call again. */
   #emptyUntil = -Infinity;
 
-  /** @param now ms of the monotonic clock, here and below. */
-  constructor(now: number) {
-    this.#changedAt = now;
+  #learntAt = 0;
+  readonly #clock: Pick<Clock, "now" | "monotonicNow">;
+
+  constructor(clock: Pick<Clock, "now" | "monotonicNow">) {
+    this.#clock = clock;
+    this.#changedAt = clock.monotonicNow();
   }
 
   /** What is believed to be allowed, per second. */
@@ -50,12 +54,16 @@ export class AdaptiveRate {
     return this.#perSecond;
   }
 
-  /** What may be made use of. */
+  /**
+   * What may be made use of.
+   *
+   * @param now ms of the monotonic clock, here and below.
+   */
   at(now: number): Rate {
     const perSecond = this.#perSecond * MARGIN;
     // A 429 means that the homeserver's bucket is empty: ours holds no more than has come in since.
     const sinceLimited = 1 + (now - this.#emptyUntil) / 1000 * perSecond;
-    return { burst: Math.min(INITIAL.burst, Math.max(sinceLimited, 1)), perSecond, learntAt: 0 };
+    return { burst: Math.min(INITIAL.burst, Math.max(sinceLimited, 1)), perSecond, learntAt: this.#learntAt };
   }
 
   /** @param isPressed Whether calls will come too late, so that a higher rate would be of use; asked now and then. */
@@ -88,12 +96,22 @@ export class AdaptiveRate {
     this.#step = SMALL_STEP;
   }
 
+  /** Takes over what another replica learnt later: the homeserver limits all of them together. */
+  adopt({ perSecond, learntAt }: NonNullable<Taken["shared"]>, now: number): void {
+    const learnt = Math.min(Math.max(perSecond / MARGIN, MIN_PER_SECOND), MAX_PER_SECOND);
+    this.#change(learnt, now);
+    this.#good = Math.min(this.#good, learnt);
+    this.#step = SMALL_STEP;
+    this.#learntAt = learntAt;
+  }
+
   #nextStep(): typeof FIRST_STEP {
     return this.#perSecond < INITIAL.perSecond ? STEP_BACK : this.#step;
   }
 
   #change(perSecond: number, now: number): void {
     this.#perSecond = perSecond;
+    this.#learntAt = this.#clock.now();
     this.#changedAt = now;
     this.#successes = 0;
   }

@@ -1,44 +1,39 @@
-// How fast one homeserver is asked, and who goes first. Homeservers limit delayed-event calls per source address, so
-// that all jobs of the service share one buckets: they queue here, and a homeserver that is down gets one probe
-// instead of everybody's retries.
+// How fast one API of homeservers is asked, and who goes first. It limits delayed-event calls per source address, so that
+// all jobs of the service share one token bucket: they queue here, users take turns, and an API that can't be reached
+// gets one probe instead of everybody's retries.
 
 import TinyQueue from "tinyqueue";
+import type { Clock } from "../../async/clock.ts";
 import type { ActionOutcome } from "../../matrix/delayed_events.ts";
-import { Fifo } from "../../async/queue.ts";
-import { AdaptiveRate } from "./adaptive_rate.ts";
-import type { TokenBuckets } from "./token_bucket.ts";
 import { GIVE_UP_AFTER_MS } from "../machine/schedule.ts";
+import { AdaptiveRate } from "./adaptive_rate.ts";
+import type { CallOwner, LeaveCall } from "./leave_call.ts";
+import type { TokenBuckets } from "./token_bucket.ts";
+import { Turns } from "./turns.ts";
 
-/** One call that waits for its turn. */
-export interface PacedCall {
-  readonly action: "restart" | "send";
-  /** When the homeserver's timer fires, ms of the monotonic clock: restarts are ordered by it. */
-  readonly deadline: number;
-  /** Makes the call. Never rejects. */
-  readonly run: () => Promise<ActionOutcome>;
-  /** False once nobody wants it any more: it is dropped without a call. */
-  readonly isWanted: () => boolean;
-  /** Takes the outcome. */
-  readonly done: (outcome: ActionOutcome) => void;
-}
-
-/** What a pacer needs from outside. */
+/** What a queue needs from outside. */
 export interface CallQueueDeps {
+  readonly owner: Pick<CallOwner, "isWanted" | "done">;
+  /** Makes a call. Never rejects. */
+  readonly make: (call: LeaveCall) => Promise<ActionOutcome>;
   readonly buckets: TokenBuckets;
-  readonly monotonicNow: () => number;
+  readonly clock: Pick<Clock, "now" | "monotonicNow" | "setTimer">;
   readonly random: () => number;
-  readonly setTimer: (run: () => void, delayMs: number) => () => void;
-  /** Tells that calls wait longer than they can: advice for the log. */
-  readonly onOverload: (homeserver: string, queued: number, perSecond: number) => void;
+  /** Calls wait longer than they can: advice for the log. */
+  readonly onOverload: (api: string, queued: number, perSecond: number) => void;
 }
 
-const OVERTAKES_WITHIN_MS = 2000;
 const MAX_IN_FLIGHT = 32;
-const FIRST_DOWN_PAUSE_MS = 500;
-const MAX_DOWN_PAUSE_MS = 30_000;
-const ALLOWANCE_PAUSE_MS = 1000;
+const FIRST_PROBE_PAUSE_MS = 500;
+const MAX_PROBE_PAUSE_MS = 30_000;
+const BUCKET_PAUSE_MS = 1000;
+// Restarts this near to their deadline are pressing: among them turns count, before that only the deadline does.
+const PRESSING_MS = 5000;
+// Services by which a user may be ahead of the others while deadlines decide.
+const RESTARTS_PER_ROUND = 3;
+const OVERTAKES_WITHIN_MS = 2000;
 // A restart past its deadline is mostly about an event that has been sent: those that can be saved go first, but a
-// tenth of all calls finds out about the others.
+// tenth of all calls finds out about the others, or cancels what was replaced.
 const LATE_TURN = 10;
 const PATIENCE_MS = 5000;
 const OVERDUE_SEND_MS = 10_000;
@@ -46,23 +41,25 @@ const OVERDUE_SEND_MS = 10_000;
 const OVERDUE_TURN = 3;
 const MAX_UNWANTED = 1000;
 
-interface Queued {
-  readonly call: PacedCall;
-  readonly addedAt: number;
-  /** Equal deadlines: first come, first served. */
-  readonly order: number;
-}
+const byDeadline = (one: LeaveCall, other: LeaveCall) => one.deadline - other.deadline || one.order - other.order;
+const byAge = (one: LeaveCall, other: LeaveCall) => one.order - other.order;
 
-/** The queue of one homeserver. */
+/** The queue of one API. */
 export class CallQueue {
-  readonly #homeserver: string;
+  readonly #api: string;
   readonly #deps: CallQueueDeps;
-  readonly #sends = new Fifo<Queued>();
-  #restarts = heapOf([]);
-  readonly #late = new Fifo<Queued>();
+  readonly #sends = new Turns(byAge, 1);
+  readonly #pressing = new Turns(byDeadline, RESTARTS_PER_ROUND);
+  readonly #late = new Turns(byAge, 1);
+  readonly #cancels = new Turns(byDeadline, 1);
+  #restarts = new TinyQueue<LeaveCall>([], byDeadline);
   readonly #rate: AdaptiveRate;
   #pausedUntil = -Infinity;
-  #downPauseMs = 0;
+  /** Calls that may be under way: fewer after time-outs. */
+  #limit = MAX_IN_FLIGHT;
+  #limitedAt = -Infinity;
+  /** Above 0 = the circuit breaker is open: one probe at a time, so far apart. */
+  #probePauseMs = 0;
   #failedAt = -Infinity;
   #inFlight = 0;
   #turn = 0;
@@ -72,26 +69,29 @@ export class CallQueue {
   #cancelTimer: (() => void) | undefined;
   #wakesAt = Infinity;
 
-  constructor(homeserver: string, deps: CallQueueDeps) {
-    this.#homeserver = homeserver;
+  /** @param api Host and port, for shared buckets and the log. */
+  constructor(api: string, deps: CallQueueDeps) {
+    this.#api = api;
     this.#deps = deps;
-    this.#rate = new AdaptiveRate(deps.monotonicNow());
+    this.#rate = new AdaptiveRate(deps.clock);
   }
 
-  /** LeaveCalls that wait or are under way. */
+  /** Calls that wait or are under way. */
   get load(): number {
     return this.#waiting + this.#inFlight;
   }
 
-  /** LeaveCalls per second that the homeserver is believed to allow. */
+  /** Calls per second that the API is believed to allow. */
   get perSecond(): number {
     return this.#rate.perSecond;
   }
 
-  add(call: PacedCall): void {
-    const queued = { call, addedAt: this.#deps.monotonicNow(), order: this.#added++ };
-    if (call.action === "send") this.#sends.push(queued);
-    else this.#restarts.push(queued);
+  add(call: LeaveCall): void {
+    call.addedAt = this.#deps.clock.monotonicNow();
+    call.order = this.#added++;
+    if (call.action === "send") this.#sends.push(call);
+    else if (call.action === "cancel") this.#cancels.push(call);
+    else this.#restarts.push(call);
     if (this.#waiting > this.#tidyAbove) this.#tidy();
     void this.#pump();
   }
@@ -100,13 +100,12 @@ export class CallQueue {
   close(): void {
     this.#cancelTimer?.();
     this.#cancelTimer = undefined;
-    this.#sends.clear();
-    this.#late.clear();
-    this.#restarts = heapOf([]);
+    this.#retain(() => false);
   }
 
   get #waiting(): number {
-    return this.#sends.length + this.#restarts.length + this.#late.length;
+    return this.#sends.length + this.#restarts.length + this.#pressing.length + this.#late.length +
+      this.#cancels.length;
   }
 
   async #pump(): Promise<void> {
@@ -114,9 +113,8 @@ export class CallQueue {
     this.#isAsking = true;
     try {
       while (this.#waiting > 0) {
-        const now = this.#deps.monotonicNow();
-        // While it is down, one call at a time finds out whether it still is.
-        if (this.#inFlight >= (this.#downPauseMs > 0 ? 1 : MAX_IN_FLIGHT)) return;
+        const now = this.#deps.clock.monotonicNow();
+        if (this.#inFlight >= (this.#probePauseMs > 0 ? 1 : this.#limit)) return;
         if (now < this.#pausedUntil) return this.#wakeAt(this.#pausedUntil, now);
         if (!this.#hasWanted(now)) return;
         const waitMs = await this.#take(now);
@@ -124,7 +122,7 @@ export class CallQueue {
           this.#pausedUntil = Math.max(this.#pausedUntil, now + waitMs);
           continue;
         }
-        const next = this.#next(this.#deps.monotonicNow());
+        const next = this.#next(this.#deps.clock.monotonicNow());
         if (next !== undefined) void this.#run(next);
       }
     } finally {
@@ -134,96 +132,116 @@ export class CallQueue {
 
   async #take(now: number): Promise<number> {
     try {
-      return (await this.#deps.buckets.take(this.#homeserver, this.#rate.at(now))).waitMs;
+      const { waitMs, shared } = await this.#deps.buckets.take(this.#api, this.#rate.at(now));
+      if (shared !== null) this.#rate.adopt(shared, now);
+      return waitMs;
     } catch {
-      return ALLOWANCE_PAUSE_MS; // a shared buckets that can't be asked
+      return BUCKET_PAUSE_MS; // a shared bucket that can't be asked
     }
   }
 
-  /** Drops what nobody wants from the front of each queue. */
+  /** Brings the heads of all lines up to date: what nobody wants goes, what presses or is late moves on. */
   #hasWanted(now: number): boolean {
+    const { owner } = this.#deps;
     for (let next = this.#restarts.peek(); next !== undefined; next = this.#restarts.peek()) {
-      if (!next.call.isWanted()) this.#restarts.pop();
-      else if (next.call.deadline < now) this.#fallBehind();
-      else break;
+      if (owner.isWanted(next) && next.deadline - now > PRESSING_MS) break;
+      this.#restarts.pop();
+      if (owner.isWanted(next)) this.#pressing.push(next);
     }
-    while (this.#sends.peek()?.call.isWanted() === false) this.#sends.shift();
-    while (this.#late.peek()?.call.isWanted() === false) this.#late.shift();
+    for (let next = this.#pressing.peek(); next !== undefined; next = this.#pressing.peek()) {
+      const isWanted = owner.isWanted(next);
+      if (isWanted && next.deadline >= now) break;
+      this.#pressing.shift(false);
+      if (isWanted) this.#fallBehind(next);
+    }
+    for (const line of [this.#sends, this.#late, this.#cancels]) {
+      for (let next = line.peek(); next !== undefined && !owner.isWanted(next); next = line.peek()) line.shift(false);
+    }
     return this.#waiting > 0;
   }
 
-  #fallBehind(): void {
-    const late = this.#restarts.pop();
-    if (late === undefined) return;
-    this.#late.push(late);
+  #fallBehind(call: LeaveCall): void {
+    this.#late.push(call);
     // Late after a failure of the homeserver is another matter.
-    if (late.addedAt > this.#failedAt) this.#tellOverload();
+    if (call.addedAt > this.#failedAt) this.#tellOverload();
   }
 
   /**
    * Sends go first, but a restart that is nearly too late overtakes (not each time one that is overdue); then the other
-   * restarts, those past their deadline at the end.
+   * restarts, those past their deadline at the end, and what is to be cancelled.
    */
-  #next(now: number): Queued | undefined {
-    const restart = this.#restarts.peek();
-    const isUrgent = restart !== undefined && restart.call.deadline - now <= OVERTAKES_WITHIN_MS;
+  #next(now: number): LeaveCall | undefined {
     this.#turn = (this.#turn + 1) % LATE_TURN;
     if (this.#turn === 0 && this.#late.length > 0) return this.#late.shift();
+    if (this.#turn === LATE_TURN / 2 && this.#cancels.length > 0) return this.#cancels.shift();
     const send = this.#sends.peek();
     const isOverdue = send !== undefined && now - send.addedAt > OVERDUE_SEND_MS;
     if (isOverdue && this.#turn % OVERDUE_TURN === 0) return this.#sends.shift();
-    if (isUrgent || this.#sends.length === 0) return this.#restarts.pop() ?? this.#late.shift();
-    return this.#sends.shift();
+    const pressing = this.#pressing.peek();
+    const isUrgent = pressing !== undefined && pressing.deadline - now <= OVERTAKES_WITHIN_MS;
+    if (!isUrgent && send !== undefined) return this.#sends.shift();
+    return this.#pressing.shift() ?? this.#restarts.pop() ?? this.#late.shift() ?? this.#cancels.shift() ??
+      this.#sends.shift();
   }
 
-  async #run({ call, addedAt }: Queued): Promise<void> {
-    if (!call.isWanted()) return;
-    const startedAt = this.#deps.monotonicNow();
-    const isOverdue = call.action === "send" && startedAt - addedAt > OVERDUE_SEND_MS;
-    if (isOverdue && addedAt > this.#failedAt) this.#tellOverload();
+  async #run(call: LeaveCall): Promise<void> {
+    if (!this.#deps.owner.isWanted(call)) return;
+    const startedAt = this.#deps.clock.monotonicNow();
+    const isOverdue = call.action === "send" && startedAt - call.addedAt > OVERDUE_SEND_MS;
+    if (isOverdue && call.addedAt > this.#failedAt) this.#tellOverload();
     this.#inFlight++;
-    const outcome = await call.run();
+    const outcome = await this.#deps.make(call);
     this.#inFlight--;
     this.#learn(outcome, startedAt);
-    call.done(outcome);
+    this.#deps.owner.done(call, outcome);
     void this.#pump();
   }
 
   #learn(outcome: ActionOutcome, startedAt: number): void {
-    const now = this.#deps.monotonicNow();
+    const now = this.#deps.clock.monotonicNow();
     switch (outcome.kind) {
       case "held": // says nothing about the homeserver
         return;
       case "failed":
-        return this.#goDown(now, startedAt);
+        if (outcome.how === "unreachable") this.#limit = 1;
+        else this.#slowDown(now, startedAt);
+        // Slow is not down: whoever takes long to answer is asked on.
+        if (this.#limit === 1 && outcome.how !== "silent") this.#openBreaker(now, startedAt);
+        return this.#giveUpOld(now);
       case "limited":
-        this.#downPauseMs = 0;
+        this.#probePauseMs = 0;
         this.#rate.limited(now, startedAt, outcome.retryAfterMs);
         return this.#pause(now + outcome.retryAfterMs * (1 + this.#deps.random() / 8));
       default:
-        this.#downPauseMs = 0;
+        this.#probePauseMs = 0;
+        this.#limit = Math.min(this.#limit + 1, MAX_IN_FLIGHT);
         this.#rate.succeeded(now, () => this.#isPressed(now));
     }
   }
 
-  #goDown(now: number, startedAt: number): void {
-    // LeaveCalls that were under way together fail together: that is one failure, not many.
-    if (startedAt >= this.#failedAt) {
-      this.#downPauseMs = Math.min(Math.max(this.#downPauseMs * 2, FIRST_DOWN_PAUSE_MS), MAX_DOWN_PAUSE_MS);
-      this.#pause(now + this.#downPauseMs * (0.5 + this.#deps.random() / 2));
-      this.#failedAt = now;
-    }
-    this.#giveUpOld(now);
+  // Calls that were under way together fail together: that is one failure, not many.
+  #slowDown(now: number, startedAt: number): void {
+    if (startedAt < this.#limitedAt) return;
+    this.#limit = Math.max(Math.floor(Math.min(this.#limit, this.#inFlight + 1) / 2), 1);
+    this.#limitedAt = now;
+  }
+
+  #openBreaker(now: number, startedAt: number): void {
+    if (startedAt < this.#failedAt) return;
+    this.#probePauseMs = Math.min(Math.max(this.#probePauseMs * 2, FIRST_PROBE_PAUSE_MS), MAX_PROBE_PAUSE_MS);
+    this.#pause(now + this.#probePauseMs * (0.5 + this.#deps.random() / 2));
+    this.#failedAt = now;
   }
 
   /** Whether a call comes too late at this rate: a send after some seconds, a restart after its deadline. */
   #isPressed(now: number): boolean {
     // Late restarts count as well: else a homeserver whose restarts are all late would be asked as slowly for ever.
-    const isOld = (queued: Queued | undefined) => queued !== undefined && now - queued.addedAt > PATIENCE_MS;
+    const isOld = (call: LeaveCall | undefined) => call !== undefined && now - call.addedAt > PATIENCE_MS;
     if (isOld(this.#sends.peek()) || isOld(this.#late.peek())) return true;
-    const deadlines = this.#restarts.data.map(({ call }) => call.deadline).sort((left, right) => left - right);
+    const deadlines = [...this.#pressing, ...this.#restarts.data].map(({ deadline }) => deadline);
     const { perSecond } = this.#rate.at(now);
-    return deadlines.some((deadline, index) => now + (this.#sends.length + index) / perSecond * 1000 > deadline);
+    return deadlines.sort((left, right) => left - right)
+      .some((deadline, index) => now + (this.#sends.length + index) / perSecond * 1000 > deadline);
   }
 
   #pause(until: number): void {
@@ -233,23 +251,25 @@ export class CallQueue {
   /** While it is down most calls never get their turn: those that waited too long are told that it failed. */
   #giveUpOld(now: number): void {
     this.#hasWanted(now);
-    const isInTime = ({ call }: Queued) => now < call.deadline + GIVE_UP_AFTER_MS;
-    for (const { call } of [...this.#sends.retain(isInTime), ...this.#late.retain(isInTime)]) {
-      if (call.isWanted()) call.done({ kind: "failed" });
+    const isInTime = (call: LeaveCall) => now < call.deadline + GIVE_UP_AFTER_MS;
+    for (const call of [this.#sends, this.#late, this.#cancels].flatMap((line) => line.retain(isInTime))) {
+      if (this.#deps.owner.isWanted(call)) this.#deps.owner.done(call, { kind: "failed", how: "unreachable" });
     }
   }
 
   /** Lets go of what nobody wants, wherever it stands. */
   #tidy(): void {
-    const isWanted = ({ call }: Queued) => call.isWanted();
-    this.#sends.retain(isWanted);
-    this.#late.retain(isWanted);
-    this.#restarts = heapOf(this.#restarts.data.filter(isWanted));
+    this.#retain((call) => this.#deps.owner.isWanted(call));
     this.#tidyAbove = 2 * this.#waiting + MAX_UNWANTED;
   }
 
+  #retain(passes: (call: LeaveCall) => boolean): void {
+    for (const line of [this.#sends, this.#pressing, this.#late, this.#cancels]) line.retain(passes);
+    this.#restarts = new TinyQueue(this.#restarts.data.filter(passes), byDeadline);
+  }
+
   #tellOverload(): void {
-    this.#deps.onOverload(this.#homeserver, this.load, this.#rate.perSecond);
+    this.#deps.onOverload(this.#api, this.load, this.#rate.perSecond);
   }
 
   // Tens of thousands may be added during one pause: one timer does for all.
@@ -261,10 +281,6 @@ export class CallQueue {
       this.#cancelTimer = undefined;
       void this.#pump();
     };
-    this.#cancelTimer = this.#deps.setTimer(wake, Math.ceil(at - now));
+    this.#cancelTimer = this.#deps.clock.setTimer(wake, Math.ceil(at - now));
   }
-}
-
-function heapOf(queued: Queued[]): TinyQueue<Queued> {
-  return new TinyQueue(queued, (left, right) => left.call.deadline - right.call.deadline || left.order - right.order);
 }

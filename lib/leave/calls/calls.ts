@@ -1,43 +1,34 @@
-// LeaveCalls to homeservers on behalf of jobs: each through its homeserver's pacer, within the lease on its room, and told to
-// the log once a minute when it does not work.
+// Calls to homeservers on behalf of jobs: each through the queue of its API, begun within the lease on its room, and told
+// to the log once a minute when it does not work.
 
+import type { Clock } from "../../async/clock.ts";
 import { withDeadline, within } from "../../async/deadline.ts";
-import type { DelayedEvents } from "../../matrix/delayed_events.ts";
+import { errorText } from "../../log/error_text.ts";
 import type { Log } from "../../log/log.ts";
-import type { ActionOutcome, RefusalReason } from "../../matrix/delayed_events.ts";
-import { describeJob, type Job } from "../machine/job.ts";
-import { CallQueue, type PacedCall } from "./call_queue.ts";
-import type { TokenBuckets } from "./token_bucket.ts";
-import { deadlineOf } from "../machine/schedule.ts";
+import type { RoomAlias } from "../../livekit/identity.ts";
+import type { ActionOutcome, DelayedEvents, RefusalReason } from "../../matrix/delayed_events.ts";
+import { describeJob } from "../machine/job.ts";
 import type { LeaveStore } from "../store/store.ts";
+import { CallQueue } from "./call_queue.ts";
+import type { CallOwner, LeaveCall } from "./leave_call.ts";
+import type { TokenBuckets } from "./token_bucket.ts";
 
 /** What the calls need from outside. */
 export interface LeaveCallsDeps {
+  readonly owner: CallOwner;
   readonly store: Pick<LeaveStore, "leaseMs">;
   readonly buckets: TokenBuckets;
-  readonly delayedEvents: Pick<DelayedEvents, "act">;
-  readonly monotonicNow: () => number;
+  readonly delayedEvents: Pick<DelayedEvents, "act" | "apiOf">;
+  readonly clock: Clock;
   readonly random: () => number;
-  readonly setTimer: (run: () => void, delayMs: number) => () => void;
   readonly log: Log;
 }
 
-/** A call that a job wants. */
-export interface WantedCall {
-  /** As it now stands. */
-  readonly job: Job;
-  readonly action: "restart" | "send";
-  readonly isWanted: () => boolean;
-  /** Asked when a send's turn has come, which may be long after it was added: whether it is still to be made. */
-  readonly confirm: () => Promise<boolean>;
-  /** @param askedAt When the request went out, ms of the monotonic clock. */
-  readonly done: (outcome: ActionOutcome, askedAt: number) => void;
-}
-
-const CALL_TIMEOUT_MS = 5000;
-// A call that outlives the lease could meet another replica's.
+// A homeserver that needs six seconds for an answer is slow, and does what it is asked.
+const CALL_TIMEOUT_MS = 10_000;
+// A call must begin within the lease. One that ends after it does no harm: a second restart or send changes nothing.
 const MIN_LEASE_MS = 300;
-const MAX_PACERS = 1000;
+const MAX_QUEUES = 1000;
 
 const ADVICE: Readonly<Record<RefusalReason, string>> = {
   unauthorised: "the homeserver lets nobody but the event's owner manage it (Synapse before 1.143, or a proxy)",
@@ -47,144 +38,121 @@ const ADVICE: Readonly<Record<RefusalReason, string>> = {
   other: "the homeserver does not take the request",
 };
 
-/** Restarts and sends delayed events. */
+/** Restarts, sends and cancels delayed events. */
 export class LeaveCalls {
   readonly #deps: LeaveCallsDeps;
-  readonly #pacers = new Map<string, CallQueue>();
-  /** LeaveCalls whose outcome is not taken yet. */
-  readonly #underWay = new Set<Promise<void>>();
+  readonly #queues = new Map<string, CallQueue>();
+  /** Calls whose outcome is not taken yet, and the ends that wait for that. */
+  readonly #underWay = new Map<LeaveCall, () => void>();
   readonly #closing = new AbortController();
+  readonly #owner: Pick<CallOwner, "isWanted" | "done">;
 
   constructor(deps: LeaveCallsDeps) {
     this.#deps = deps;
+    this.#owner = {
+      isWanted: (call) => deps.owner.isWanted(call),
+      done: (call, outcome) => {
+        deps.owner.done(call, outcome);
+        const ended = this.#underWay.get(call);
+        this.#underWay.delete(call);
+        ended?.();
+      },
+    };
   }
 
-  add(wanted: WantedCall): void {
-    if (this.#closing.signal.aborted) return;
-    this.#pacer(wanted.job.homeserver).add(new QueuedCall(wanted, this.#deps.monotonicNow(), this.#make));
+  /** Puts a call into the queue of the API that keeps its event. */
+  add(call: LeaveCall): void {
+    void this.#deps.delayedEvents.apiOf(call.job.homeserver).then((api) => {
+      if (!this.#closing.signal.aborted) this.#queue(api).add(call);
+    });
+  }
+
+  /** Whether a homeserver is being asked something for a job of this room. */
+  isUnderWayIn(room: RoomAlias): boolean {
+    return this.#underWay.keys().some(({ job }) => job.room === room);
   }
 
   /** Drops what waits, and waits until what a homeserver was asked has an outcome that was taken. */
   async close(): Promise<void> {
     this.#closing.abort();
-    for (const pacer of this.#pacers.values()) pacer.close();
-    await Promise.allSettled(this.#underWay);
+    for (const queue of this.#queues.values()) queue.close();
+    await Promise.all(
+      this.#underWay.keys().map((call) => new Promise<void>((ended) => this.#underWay.set(call, ended))),
+    );
   }
 
-  /** Makes a call, and counts it as under way until its outcome was taken. */
-  readonly #make = (queued: QueuedCall): Promise<ActionOutcome> => {
-    const { promise, resolve } = Promise.withResolvers<void>();
-    this.#underWay.add(promise);
-    queued.taken = () => {
-      this.#underWay.delete(promise);
-      resolve();
-    };
-    return this.#run(queued);
-  };
-
-  async #run(queued: QueuedCall): Promise<ActionOutcome> {
-    const { wanted, action } = queued;
-    const { job } = wanted;
-    const call = (signal: AbortSignal) => this.#deps.delayedEvents.act(job.homeserver, job.delayId, action, signal);
+  async #make(call: LeaveCall): Promise<ActionOutcome> {
+    const { action, job } = call;
+    const { owner, store, clock, delayedEvents } = this.#deps;
+    this.#underWay.set(call, () => {});
+    call.askedAt = clock.monotonicNow();
     try {
-      // The look may wait for its turn, longer than whoever wants to end this process.
-      if (action === "send" && !await within(wanted.confirm(), this.#closing.signal)) return { kind: "held" };
-      const leaseMs = this.#deps.store.leaseMs(job.room);
-      if (leaseMs < MIN_LEASE_MS || this.#closing.signal.aborted) return { kind: "held" };
-      queued.askedAt = this.#deps.monotonicNow();
-      const { outcome, step } = await withDeadline(Math.min(CALL_TIMEOUT_MS, leaseMs), call);
-      this.#tell(job, action, outcome, step);
+      // The presence check may wait for its turn, longer than whoever wants to end this process.
+      if (action === "send" && !await within(owner.confirm(call), this.#closing.signal)) return { kind: "held" };
+      if (store.leaseMs(job.room) < MIN_LEASE_MS || this.#closing.signal.aborted) return { kind: "held" };
+      call.askedAt = clock.monotonicNow();
+      const act = (signal: AbortSignal) => delayedEvents.act(job.homeserver, job.delayId, action, signal);
+      const { outcome, step } = await withDeadline(CALL_TIMEOUT_MS, act);
+      this.#tell(call, outcome, step);
       return outcome;
     } catch (error) {
       if (error === this.#closing.signal.reason) return { kind: "held" };
-      const outcome: ActionOutcome = { kind: "failed" };
-      this.#tell(job, action, outcome, error instanceof Error ? error.message : String(error));
+      const outcome: ActionOutcome = { kind: "failed", how: "silent" };
+      this.#tell(call, outcome, errorText(error));
       return outcome;
     }
   }
 
-  #tell(job: Job, action: string, outcome: ActionOutcome, step: string): void {
+  #tell({ action, job }: LeaveCall, outcome: ActionOutcome, step: string): void {
     const { log } = this.#deps;
     const fields = { action, outcome: outcome.kind, step, ...describeJob(job) };
     const throttle = `${job.homeserver} ${step}`;
+    // What a cancelled event would have done is over with its call, or soon.
+    if (action === "cancel") return log.debug("A replaced leave event was cancelled", fields);
     if (outcome.kind === "refused" && outcome.why !== "forbidden") {
       const advice = ADVICE[outcome.why];
-      log.error("A homeserver does not let us manage delayed events: leaves come late", {
-        ...fields,
-        advice,
-        throttle,
-      });
+      const message = "A homeserver refuses to manage delayed events, trying on: leaves come late";
+      log.error(message, { ...fields, advice, throttle });
     } else if (outcome.kind === "limited") {
       log.info("A homeserver wants fewer delayed-event calls", { ...fields, throttle: job.homeserver });
     } else if (outcome.kind === "failed") {
-      log.warning("A delayed event cannot be managed right now, trying on", { ...fields, throttle });
+      log.warning("A homeserver did not manage a delayed event, trying on", { ...fields, throttle });
     } else {
-      log.debug("Managed a delayed event", fields);
+      log.debug("A homeserver was asked about a delayed event", fields);
     }
   }
 
-  #pacer(homeserver: string): CallQueue {
-    let pacer = this.#pacers.get(homeserver);
-    if (pacer === undefined) {
-      if (this.#pacers.size >= MAX_PACERS) this.#dropAnIdlePacer();
-      pacer = new CallQueue(homeserver, {
+  #queue(api: string): CallQueue {
+    let queue = this.#queues.get(api);
+    if (queue === undefined) {
+      if (this.#queues.size >= MAX_QUEUES) this.#dropAnIdleQueue();
+      queue = new CallQueue(api, {
         ...this.#deps,
+        owner: this.#owner,
+        make: (call) => this.#make(call),
         onOverload: (...figures) => this.#warnOfOverload(...figures),
       });
     }
     // The one used last is the last one to go.
-    this.#pacers.delete(homeserver);
-    this.#pacers.set(homeserver, pacer);
-    return pacer;
+    this.#queues.delete(api);
+    this.#queues.set(api, queue);
+    return queue;
   }
 
-  #dropAnIdlePacer(): void {
-    for (const [homeserver, pacer] of this.#pacers) {
-      if (pacer.load === 0) {
-        this.#pacers.delete(homeserver);
+  #dropAnIdleQueue(): void {
+    for (const [api, queue] of this.#queues) {
+      if (queue.load === 0) {
+        this.#queues.delete(api);
         return;
       }
     }
   }
 
-  #warnOfOverload(homeserver: string, queued: number, perSecond: number): void {
+  #warnOfOverload(api: string, queued: number, perSecond: number): void {
     this.#deps.log.warning(
       "A homeserver allows fewer delayed-event calls than its users' calls need, so that some leaves come early or " +
         "late: raise its rc_delayed_event_mgmt, or the clients' delay",
-      { homeserver, queued, per_second: Math.round(perSecond * 10) / 10, throttle: homeserver },
+      { api, queued, per_second: Math.round(perSecond * 10) / 10, throttle: api },
     );
-  }
-}
-
-function nothing(): void {}
-
-/** A call in its homeserver's queue. */
-class QueuedCall implements PacedCall {
-  readonly wanted: WantedCall;
-  readonly action: "restart" | "send";
-  readonly deadline: number;
-  askedAt: number;
-  taken: () => void = nothing;
-  readonly #make: (queued: QueuedCall) => Promise<ActionOutcome>;
-
-  constructor(wanted: WantedCall, addedAt: number, make: (queued: QueuedCall) => Promise<ActionOutcome>) {
-    this.wanted = wanted;
-    this.action = wanted.action;
-    this.deadline = deadlineOf(wanted.job);
-    this.askedAt = addedAt;
-    this.#make = make;
-  }
-
-  run(): Promise<ActionOutcome> {
-    return this.#make(this);
-  }
-
-  isWanted(): boolean {
-    return this.wanted.isWanted();
-  }
-
-  done(outcome: ActionOutcome): void {
-    this.wanted.done(outcome, this.askedAt);
-    this.taken();
   }
 }

@@ -1,46 +1,44 @@
-// A call to a homeserver that a job at work wants: one small object each, since tens of thousands may wait.
+// One call to a homeserver on behalf of a job: one small object each, since tens of thousands may wait.
 
-import type { WantedCall } from "./calls.ts";
-import type { ActionOutcome } from "../../matrix/delayed_events.ts";
-import type { JobEvent } from "../machine/events.ts";
-import type { Job } from "../machine/job.ts";
+import type { ActionOutcome, DelayedAction } from "../../matrix/delayed_events.ts";
 import type { ActiveJob } from "../job_index.ts";
+import { type Job, userOf } from "../machine/job.ts";
+import { deadlineOf } from "../machine/schedule.ts";
 
-/** Who wanted the calls: the same for all of them. */
-export interface CallAnswers {
-  /** Asked before a leave is sent, whether it still is to be. */
-  readonly confirm: (call: LeaveCall) => Promise<boolean>;
-  /** Takes a homeserver's answer. */
-  readonly done: (entry: ActiveJob, event: Extract<JobEvent, { type: "answered" }>) => void;
+/** Who wants calls, and takes what comes of them. */
+export interface CallOwner {
+  /** False once nobody wants the call any more: it is dropped. */
+  isWanted(call: LeaveCall): boolean;
+  /** Asked when the turn of a wanted send has come, which may be long after it was added: is it still to be made? */
+  confirm(call: LeaveCall): Promise<boolean>;
+  /** Takes the outcome of a call. */
+  done(call: LeaveCall, outcome: ActionOutcome): void;
 }
 
-/** A call, wanted as long as it is its entry's. */
-export class LeaveCall implements WantedCall {
-  readonly entry: ActiveJob;
-  readonly action: "restart" | "send";
-  readonly #answers: CallAnswers;
+/** A call that waits for its turn, or is under way. */
+export class LeaveCall {
+  readonly action: DelayedAction;
+  /** The job as it was when the call was wanted. */
+  readonly job: Job;
+  /** Where its job is kept; null = the event of a job that was replaced. */
+  readonly active: ActiveJob | null;
+  /** Who it is for: users take turns. */
+  readonly user: string;
+  /** When the homeserver's timer fires, ms of the monotonic clock. */
+  readonly deadline: number;
+  /** How often it was tried before. */
+  attempts = 0;
+  /** When it was put into its queue, and as which one. Equal deadlines: first come, first served. */
+  addedAt = 0;
+  order = 0;
+  /** When the request went out. */
+  askedAt = 0;
 
-  constructor(entry: ActiveJob, action: "restart" | "send", answers: CallAnswers) {
-    this.entry = entry;
+  constructor(action: DelayedAction, job: Job, active: ActiveJob | null) {
     this.action = action;
-    this.#answers = answers;
-  }
-
-  get job(): Job {
-    return this.entry.job;
-  }
-
-  isWanted(): boolean {
-    return !this.entry.isEnded && this.entry.call === this;
-  }
-
-  confirm(): Promise<boolean> {
-    return this.#answers.confirm(this);
-  }
-
-  done(outcome: ActionOutcome, askedAt: number): void {
-    const { entry, action } = this;
-    if (entry.call === this) entry.call = null;
-    this.#answers.done(entry, { type: "answered", action, outcome, askedAt });
+    this.job = job;
+    this.active = active;
+    this.user = userOf(job);
+    this.deadline = deadlineOf(job);
   }
 }

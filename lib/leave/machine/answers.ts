@@ -1,22 +1,19 @@
 // What a homeserver's answer means for a job. Only an answer ends a job: a deadline that passed means one more try, not
-// silence, and that for an hour.
+// silence, and that for an hour; and an answer that refuses may be that of a worker which is just being replaced.
 
 import type { ActionOutcome } from "../../matrix/delayed_events.ts";
-import type { JobEvent, Step } from "./events.ts";
-import type { Job, JobEnd } from "./job.ts";
-import { callPause, giveUpAt, HELD_PAUSE_MS, restartInterval } from "./schedule.ts";
+import type { Job, JobEnd, JobEvent, Step, StepContext } from "./job.ts";
+import { callPause, deadlineOf, giveUpAt, HELD_PAUSE_MS, restartInterval } from "./schedule.ts";
 
 type Answered = Extract<JobEvent, { type: "answered" }>;
 
-interface Context<Kind extends ActionOutcome["kind"]> {
+interface AnswerContext<Kind extends ActionOutcome["kind"]> extends StepContext {
   readonly outcome: Extract<ActionOutcome, { kind: Kind }>;
   readonly askedAt: number;
-  readonly now: number;
-  readonly random: () => number;
 }
 
 type AnswerTable = {
-  readonly [Kind in ActionOutcome["kind"]]: (job: Job, context: Context<Kind>) => Step;
+  readonly [Kind in ActionOutcome["kind"]]: (job: Job, context: AnswerContext<Kind>) => Step;
 };
 
 /** A restart of a job that is connected. */
@@ -32,7 +29,7 @@ const RESTARTED: AnswerTable = {
     effects: [],
   }),
   gone: ends("gone"),
-  refused: ends("refused"),
+  refused,
   limited: (job, { outcome, now }) => again(job, now, outcome.retryAfterMs),
   failed: (job, { now, random }) => again(job, now, callPause(job.failures.calls, random)),
   held,
@@ -42,9 +39,14 @@ const RESTARTED: AnswerTable = {
 const SENT: AnswerTable = {
   done: ends("sent"),
   gone: ends("gone"),
-  refused: ends("refused"),
+  // Whoever is not in the room any more has nothing left to leave; Synapse has dropped the event.
+  refused: (job, context) => context.outcome.why === "forbidden" ? { end: "refused" } : refused(job, context),
   limited: (job, { outcome, now }) => again(job, now, outcome.retryAfterMs),
-  failed: (job, { now, random }) => again(job, now, callPause(job.failures.calls, random)),
+  failed: (job, { outcome, now, random }) => {
+    // By then the event must have fired, and the homeserver has nothing more to say about it.
+    if (outcome.how === "bare-404" && now >= deadlineOf(job)) return { end: "gone" };
+    return again(job, now, callPause(job.failures.calls, random));
+  },
   held,
 };
 
@@ -69,20 +71,19 @@ const SENT_LATE: AnswerTable = {
 };
 
 /** An answer to a job that is connected. */
-export function answeredConnected(job: Job, event: Answered, now: number, random: () => number): Step {
-  return readAnswer(event.action === "restart" ? RESTARTED : SENT_LATE, job, event, now, random);
+export function answeredConnected(job: Job, event: Answered, context: StepContext): Step {
+  return readAnswer(event.action === "restart" ? RESTARTED : SENT_LATE, job, event, context);
 }
 
 /** An answer to a job that is leaving. */
-export function answeredLeaving(job: Job, event: Answered, now: number, random: () => number): Step {
-  return readAnswer(event.action === "send" ? SENT : RESTARTED_LATE, job, event, now, random);
+export function answeredLeaving(job: Job, event: Answered, context: StepContext): Step {
+  return readAnswer(event.action === "send" ? SENT : RESTARTED_LATE, job, event, context);
 }
 
-function readAnswer(table: AnswerTable, job: Job, event: Answered, now: number, random: () => number): Step {
-  const { outcome, askedAt } = event;
+function readAnswer(table: AnswerTable, job: Job, { outcome, askedAt }: Answered, context: StepContext): Step {
   // The table is exact per kind; TypeScript cannot follow the pairing of key and argument through an index.
-  const handler = table[outcome.kind] as (job: Job, context: Context<ActionOutcome["kind"]>) => Step;
-  return handler(job, { outcome, askedAt, now, random });
+  const handler = table[outcome.kind] as (job: Job, context: AnswerContext<ActionOutcome["kind"]>) => Step;
+  return handler(job, { ...context, outcome, askedAt });
 }
 
 function ends(end: JobEnd): () => Step {
@@ -93,8 +94,14 @@ function stay(job: Job): Step {
   return { job, effects: [] };
 }
 
+// Past the deadline the event has fired by itself, for all that is known.
+function refused(job: Job, { now, random }: StepContext): Step {
+  if (now >= deadlineOf(job)) return { end: "refused" };
+  return again(job, now, callPause(job.failures.calls, random));
+}
+
 // Not expired, however late: the store says whose the job is.
-function held(job: Job, { now }: { readonly now: number }): Step {
+function held(job: Job, { now }: StepContext): Step {
   return { job: { ...job, callAt: now + HELD_PAUSE_MS }, effects: [] };
 }
 

@@ -1,85 +1,116 @@
-// The delegated leave as a pure machine: (job, event, now) → what becomes of the job, and what to do about it.
-// Every rule about ghosts stands here; timers, HTTP and storage stand elsewhere.
+// The delegated leave as a pure machine: (job, event, context) → what becomes of the job, and what to do about it. Every
+// rule about presence stands here, every rule about homeservers' answers in answers.ts; timers, HTTP and storage stand
+// elsewhere.
 
 import { answeredConnected, answeredLeaving } from "./answers.ts";
-import { type Effect, isReconnect, type JobEvent, type Running, type Step } from "./events.ts";
-import { type Delegation, type Job, type JobState, MAX_WATCHED, NO_FAILURES, NO_SESSIONS } from "./job.ts";
-import { ABSENCE_LOOK_INTERVAL_MS, ABSENCE_MS, checkPause, giveUpAt, MAX_WAIT_MS, SHORT_WAIT_MS } from "./schedule.ts";
+import { isIntentional, isNoticedLate, type LeaveReason, sessionEnd } from "./disconnect_reasons.ts";
+import {
+  type Delegation,
+  type Effect,
+  type Job,
+  type JobEvent,
+  type JobState,
+  MAX_WATCHED,
+  NO_FAILURES,
+  NO_SESSIONS,
+  type Running,
+  type Step,
+  type StepContext,
+  type UnstoredField,
+} from "./job.ts";
+import {
+  ABSENCE_CHECK_INTERVAL_MS,
+  checkPause,
+  giveUpAt,
+  MAX_WAIT_MS,
+  restartInterval,
+  SFU_SILENCE_MS,
+  SHORT_WAIT_MS,
+  SILENT_RECHECK_MS,
+  TIME_OUT_NOTICE_MS,
+} from "./schedule.ts";
 
-const INTENTIONAL = "CLIENT_INITIATED";
+// A leave webhook stands for a presence check that can't be had: so many in a row came to nothing.
+const CHECKS_BEFORE_WEBHOOK_ALONE = 3;
 
-// A leave webhook stands for a look that can't be had: so many in a row came to nothing.
-const LOOKS_BEFORE_WEBHOOK_ALONE = 3;
-
-type Handler<Type extends JobEvent["type"]> = (
-  job: Job,
-  event: Extract<JobEvent, { type: Type }>,
-  now: number,
-  random: () => number,
-) => Step;
+type EventOf<Type extends JobEvent["type"]> = Extract<JobEvent, { type: Type }>;
+type Handler<Type extends JobEvent["type"]> = (job: Job, event: EventOf<Type>, context: StepContext) => Step;
 type Table = { readonly [State in JobState]: { readonly [Type in JobEvent["type"]]: Handler<Type> } };
 
 const TRANSITIONS: Table = {
   waiting: {
     joined: connect,
-    left: lookAfterLeave,
-    aborted: lookAfterAbort,
-    present: (job, { sessions }) => connected({ ...job, sessions }),
-    absent: (job, _, now, random) => {
-      if (job.hint === "aborted") return { end: "aborted" };
-      if (job.hint === "left" || now >= job.waitUntil) return leave(job);
-      return lookAgain(job, now, random);
+    left,
+    aborted,
+    present: (job, { sessions }, { now }) => connected({ ...job, sessions }, now),
+    absent: (job, _, context) => {
+      if (job.hint === "left") return leave(job, "absence", context.now);
+      if (context.now < job.waitUntil) return checkAgain(job, context);
+      return job.hint === "aborted" ? { end: "aborted" } : leave(job, "never connected", context.now);
     },
-    unknown: (job, _, now, random) => now >= giveUpAt(job) ? { end: "expired" } : lookAgain(job, now, random),
-    answered: stay,
-    due: (job, _, now) => ({ job: quiet(job, now), effects: ["check"] }),
+    unknown: (job, _, context) => context.now >= giveUpAt(job) ? { end: "expired" } : checkAgain(job, context),
+    answered: (job) => ({ job, effects: [] }),
+    due: (job, _, { now }) => ({ job: quiet(job, now), effects: ["check"] }),
   },
   connected: {
     joined: connect,
-    left: lookAfterLeave,
-    aborted: lookAfterLeave,
-    present: (job, { sessions }) =>
-      seen({ ...job, sessions: isSame(job.sessions, sessions) ? job.sessions : sessions }),
-    absent: (job, _, now) => {
-      if (job.hint === "left") return leave(job);
-      if (job.absentSince !== null && now - job.absentSince >= ABSENCE_MS) return leave(job);
-      const absentSince = job.absentSince ?? now;
-      const failures = { ...job.failures, checks: 0 };
-      const checkAt = Math.min(absentSince + ABSENCE_MS, now + ABSENCE_LOOK_INTERVAL_MS);
-      return { job: { ...job, absentSince, failures, checkAt }, effects: [] };
+    left,
+    aborted,
+    present: (job, { sessions }, { now }) => seen(job, sessions, now),
+    absent: (job, { roomSince }, context) => {
+      const isDecided = job.hint === "left" || isOlderThanSession(roomSince, job);
+      return isDecided ? leave(job, "absence", context.now) : absentAgain(job, context);
     },
-    unknown: (job, _, now, random) => {
+    unknown: (job, _, context) => {
       // The webhook of the tracked session is the SFU's own word.
       const isToldGone = job.hint === "left" && Object.keys(job.sessions).length === 0;
-      if (isToldGone && job.failures.checks + 1 >= LOOKS_BEFORE_WEBHOOK_ALONE) return leave(job);
-      return lookAgain(job, now, random);
+      if (isToldGone && job.failures.checks + 1 >= CHECKS_BEFORE_WEBHOOK_ALONE) {
+        return leave(job, "absence", context.now);
+      }
+      return context.now >= giveUpAt(job) ? { end: "expired" } : checkAgain(job, context);
     },
     answered: answeredConnected,
-    due: (job, _, now) => {
+    due: (job, _, { now }) => {
       const effects: Effect[] = [];
       if (now >= job.checkAt) effects.push("check");
-      if (now >= job.callAt) effects.push("restart");
-      return { job: quiet(job, now), effects };
+      if (now < job.callAt) return { job: quiet(job, now), effects };
+      // Whether anybody is there has been unknown for hours: the event is left to its timer until the SFU answers.
+      if (now - job.heardAt >= SFU_SILENCE_MS) {
+        return { job: { ...quiet(job, now), callAt: now + SILENT_RECHECK_MS }, effects: ["check"] };
+      }
+      return { job: quiet(job, now), effects: [...effects, "restart"] };
     },
   },
   leaving: {
     joined: connect,
-    left: look,
-    aborted: look,
-    present: (job, { sessions }) => connected({ ...job, sessions }),
+    left: check,
+    aborted: check,
+    present: (job, { sessions }, { now }) => connected({ ...job, sessions }, now),
     absent: send,
-    unknown: (job, _, now, random) => {
-      if (now >= giveUpAt(job)) return { end: "expired" };
-      return job.hint === "left" ? send(job) : lookAgain(job, now, random);
+    unknown: (job, _, context) => {
+      if (context.now >= giveUpAt(job)) return { end: "expired" };
+      return job.hint === "left" ? send(job) : checkAgain(job, context);
     },
     answered: answeredLeaving,
-    // The latest look decides about a send, so each attempt has its own.
-    due: (job, _, now) => ({ job: quiet(job, now), effects: ["check"] }),
+    // The latest presence check decides about a send, so each attempt has its own.
+    due: (job, _, { now }) => ({ job: quiet(job, now), effects: ["check"] }),
   },
 };
 
+/** Events by which the SFU says whether the participant is there. */
+const OF_THE_SFU: ReadonlySet<JobEvent["type"]> = new Set(["joined", "left", "aborted", "present", "absent"]);
+
+/** One step. */
+export function step(job: Job, event: JobEvent, context: StepContext): Step {
+  // The table is exact per event type; TypeScript cannot follow the pairing of key and argument through an index.
+  const handler = TRANSITIONS[job.state][event.type] as Handler<JobEvent["type"]>;
+  const result = handler(job, event, context);
+  if ("end" in result || !OF_THE_SFU.has(event.type)) return result;
+  return { ...result, job: { ...result.job, heardAt: context.now } };
+}
+
 /**
- * A job as it begins: looked up at once, since its participant has usually connected before the client hands it over.
+ * A job as it begins: checked at once, since its participant has usually connected before the client delegates.
  *
  * @param hasLeft The participant was seen leaving a moment ago: a new connection comes soon or not at all.
  */
@@ -95,9 +126,8 @@ export function begin(delegation: Delegation, now: number, hasLeft: boolean, del
     waitUntil: now + Math.min(wait, delegation.delayMs),
     hint: "none",
     absentSince: null,
-    failures: NO_FAILURES,
-    checkAt: Infinity,
-    callAt: Infinity,
+    heardAt: now,
+    ...atRest(),
   };
   return { job, effects: ["check"] };
 }
@@ -122,74 +152,59 @@ export function replace(
   if (old.state !== "connected" || old.hint === "left") {
     return begin(next, now, hasLeft || old.hint === "left", delegatedAt);
   }
-  const job: Job = {
-    ...old,
-    ...next,
-    timerStartedAt: now,
-    delegatedAt,
-    absentSince: null,
-    failures: NO_FAILURES,
-    checkAt: Infinity,
-    callAt: Infinity,
-  };
+  const job: Job = { ...old, ...next, timerStartedAt: now, delegatedAt, absentSince: null, ...atRest() };
   return { job, effects: ["restart", "check"] };
 }
 
 /**
- * A leave that was told before the client handed this event over, and comes late: it ended the session before, and the
- * client is about to connect anew.
- */
-export function beginAfterLeave(job: Job, { identity, sid, reason }: LeftEvent, now: number): Running {
-  if (isReconnect(reason) || job.sessions[identity] !== sid) return look(job);
-  const { job: next, effects } = begin(job, now, true, job.delegatedAt);
-  return { job: { ...next, timerStartedAt: job.timerStartedAt }, effects };
-}
-
-/**
- * A job out of the store, after a restart or from another replica: what happened meanwhile is unknown.
+ * A job out of the store, after a restart or from another replica: what happened meanwhile is unknown, and times may come
+ * from a clock that was set.
  *
  * However late, it is tried once more: the clock may be what is wrong.
  */
-export function adopt(stored: Job, now: number): Running {
-  // A wall clock that was set back must not make anything wait longer than it would have.
+export function adopt(stored: Omit<Job, UnstoredField>, now: number, random: () => number): Running {
   const timerStartedAt = Math.min(stored.timerStartedAt, now);
-  const waitUntil = Math.min(stored.waitUntil, now + MAX_WAIT_MS);
-  return resume({ ...stored, timerStartedAt, waitUntil }, "time", now);
+  const isFromTheFuture = stored.timerStartedAt > now;
+  const dueAt = isFromTheFuture ? now : Math.max(timerStartedAt + restartInterval(stored.delayMs, random), now);
+  const job: Job = {
+    ...stored,
+    timerStartedAt,
+    delegatedAt: Math.min(stored.delegatedAt, now),
+    connectedAt: stored.connectedAt === null ? null : Math.min(stored.connectedAt, now),
+    waitUntil: Math.min(stored.waitUntil, now + MAX_WAIT_MS),
+    heardAt: now,
+    ...atRest(),
+    callAt: stored.state === "connected" ? dueAt : Infinity,
+  };
+  return resume(job, 0, now);
 }
 
 /**
- * A job after a gap in which webhooks may have been missed (`events`), or in which nobody looked and no timer ran
- * (`time`): it is looked up, and restarted where its timer can't be trusted any more.
+ * A job after a gap: in which webhooks may have been missed (null), or in which nobody checked and no timer ran, so many
+ * ms of which the monotonic clock knows nothing. It is checked; restarts that are due by then come by their timers.
  */
-export function resume(job: Job, lost: "events" | "time", now: number): Running {
+export function resume(job: Job, lostMs: number | null, now: number): Running {
   // A join may have been missed, so that a leave webhook from before stands for nothing by itself.
   const hint = job.state === "waiting" ? job.hint : "none";
-  if (lost === "events") return look({ ...job, hint });
-  const effects: Effect[] = job.state === "connected" ? ["check", "restart"] : ["check"];
-  // Whoever was away before the gap may have been there during it: the absence begins anew.
-  const fresh = { absentSince: null, failures: NO_FAILURES, checkAt: Infinity, callAt: Infinity };
-  // A wait that ended in the gap, or by a clock that was set, goes on for a moment: clients may be reconnecting.
-  const waitUntil = Math.max(job.waitUntil, now + Math.min(SHORT_WAIT_MS, job.delayMs));
-  return { job: { ...job, ...fresh, hint, waitUntil }, effects };
+  if (lostMs === null) return check({ ...job, hint });
+  return check({
+    ...job,
+    hint,
+    timerStartedAt: job.timerStartedAt - lostMs,
+    callAt: job.callAt - lostMs,
+    // Whoever was away before the gap may have been there during it: the absence begins anew.
+    absentSince: null,
+    failures: NO_FAILURES,
+    // A wait that ended in the gap, or by a clock that was set, goes on for a moment: clients may be reconnecting.
+    waitUntil: Math.max(job.waitUntil, now + Math.min(SHORT_WAIT_MS, job.delayMs)),
+  });
 }
 
-/**
- * One step.
- *
- * @param now ms of the monotonic clock.
- * @param random From 0 (inclusive) to 1 (exclusive), for jitter.
- */
-export function step(job: Job, event: JobEvent, now: number, random: () => number): Step {
-  // The table is exact per event type; TypeScript cannot follow the pairing of key and argument through an index.
-  const handler = TRANSITIONS[job.state][event.type] as Handler<JobEvent["type"]>;
-  return handler(job, event, now, random);
+function atRest(): Pick<Job, Exclude<UnstoredField, "heardAt">> {
+  return { failures: NO_FAILURES, checkAt: Infinity, callAt: Infinity, departure: null };
 }
 
-function stay(job: Job): Step {
-  return { job, effects: [] };
-}
-
-function look(job: Job): Running {
+function check(job: Job): Running {
   return { job: { ...job, checkAt: Infinity }, effects: ["check"] };
 }
 
@@ -197,66 +212,114 @@ function send(job: Job): Step {
   return { job: { ...job, checkAt: Infinity, callAt: Infinity }, effects: ["send"] };
 }
 
-function connect(job: Job, event: { readonly identity: string; readonly sid: string }): Step {
-  const present = { ...job, sessions: { ...job.sessions, [event.identity]: event.sid } };
-  return job.state === "connected" ? seen(present) : connected(present);
+function connect(job: Job, { identity, sid, at }: EventOf<"joined">): Step {
+  // The end of a session from before the delegation may be on its way.
+  if (job.state !== "leaving" && at < begunAt(job)) return check(job);
+  const sessions = { ...job.sessions, [identity]: sid };
+  // A webhook that comes late is about a session that began before a room which was made meanwhile.
+  return job.state === "connected" ? seen(job, sessions, at) : connected({ ...job, sessions }, at);
 }
 
 /** In the call, and known to be. */
-function seen(job: Job): Step {
-  const failures = { ...job.failures, checks: 0 };
-  return { job: { ...job, hint: "none", absentSince: null, failures, checkAt: Infinity }, effects: [] };
-}
-
-function connected(job: Job): Step {
+function seen(job: Job, sessions: Job["sessions"], since: number): Step {
+  const isSame = JSON.stringify(job.sessions) === JSON.stringify(sessions);
   return {
     job: {
       ...job,
-      state: "connected",
+      ...(isSame ? {} : { sessions, connectedAt: since }),
       hint: "none",
       absentSince: null,
-      failures: NO_FAILURES,
+      failures: { ...job.failures, checks: 0 },
       checkAt: Infinity,
-      callAt: Infinity,
+      departure: null,
     },
+    effects: [],
+  };
+}
+
+function connected(job: Job, since: number): Step {
+  return {
+    job: { ...job, state: "connected", connectedAt: since, hint: "none", absentSince: null, ...atRest() },
     effects: ["restart"],
   };
 }
 
-type LeftEvent = Pick<Extract<JobEvent, { type: "left" }>, "identity" | "sid" | "reason">;
-
-// A leave is believed when it is that of a session we know of; any other one is a reason to look, no more.
-function lookAfterLeave(
-  job: Job,
-  event: { readonly identity: string; readonly sid: string; readonly reason: string },
-): Step {
+// A leave is believed when it is that of a session we know of; any other one is a reason to check, no more.
+function left(job: Job, event: EventOf<"left">, { now }: StepContext): Step {
+  const end = sessionEnd(event.reason);
   const tracked = job.sessions[event.identity];
   const isTracked = tracked === undefined ? job.state === "waiting" : tracked === event.sid;
-  if (isReconnect(event.reason) || !isTracked) return look(job);
-  const failures = { ...job.failures, checks: 0 };
-  const sessions = without(job.sessions, event.identity);
-  return look({ ...job, sessions, hint: "left", failures });
+  if (end === "replaced" || !isTracked) return check(job);
+  const rest: Job = { ...job, sessions: without(job.sessions, event.identity) };
+  if (end === "interrupted") return check(rest);
+  if (isOfSessionBefore(job, event)) return endAttempt(rest, now);
+  return check({
+    ...rest,
+    hint: "left",
+    failures: { ...job.failures, checks: 0 },
+    departure: { reason: end.leave, at: event.at },
+  });
 }
 
-function lookAfterAbort(job: Job, event: { readonly reason: string }, now: number): Step {
-  if (event.reason === INTENTIONAL) {
-    // Whoever was in the call and left has a leave to be sent, whatever they tried afterwards.
-    const hint = job.hint === "left" ? "left" : "aborted";
-    return look({ ...job, hint });
-  }
-  return look({ ...job, waitUntil: Math.min(job.waitUntil, now + SHORT_WAIT_MS) });
+// An attempt that ended says nothing about a session that stands, nor about the next attempt.
+function aborted(job: Job, event: EventOf<"aborted">, { now }: StepContext): Step {
+  if (job.state === "connected" && job.sessions[event.identity] !== event.sid) return check(job);
+  const { job: next, effects } = endAttempt({ ...job, sessions: without(job.sessions, event.identity) }, now);
+  // Whoever was in the call and left has a leave to be sent, whatever they tried afterwards.
+  if (next.state !== "waiting" || next.hint === "left") return { job: next, effects };
+  const isGivenUp = isIntentional(event.reason) && !isOfSessionBefore(job, event);
+  return { job: { ...next, hint: isGivenUp ? "aborted" : "none" }, effects };
 }
 
-function leave(job: Job): Step {
+/** A session or an attempt from before ended: the client is about to connect anew, or not at all. */
+function endAttempt(job: Job, now: number): Running {
+  if (Object.keys(job.sessions).length > 0) return check(job);
+  const waitUntil = now + Math.min(SHORT_WAIT_MS, job.delayMs);
+  if (job.state === "waiting") return check({ ...job, waitUntil: Math.min(job.waitUntil, waitUntil) });
+  return check({
+    ...job,
+    state: "waiting",
+    connectedAt: null,
+    waitUntil,
+    hint: "none",
+    absentSince: null,
+    ...atRest(),
+  });
+}
+
+/** Whether what an event tells of ended before the client delegated, or had died by then. */
+function isOfSessionBefore(job: Job, { reason, at }: EventOf<"left" | "aborted">): boolean {
+  return at < begunAt(job) + (isNoticedLate(reason) ? TIME_OUT_NOTICE_MS : 0);
+}
+
+/** When the client delegated: what another replica's clock says is no later than what the own one says of the event. */
+function begunAt({ delegatedAt, timerStartedAt }: Job): number {
+  return Math.min(delegatedAt, timerStartedAt);
+}
+
+/** Whether the SFU has visibly not crashed since the session began: a room does not outlive a crash. */
+function isOlderThanSession(roomSince: number | null, { sessions, connectedAt }: Job): boolean {
+  const hasSession = Object.keys(sessions).length > 0;
+  return hasSession && roomSince !== null && connectedAt !== null && roomSince <= connectedAt;
+}
+
+// Clients reconnect to a restarted SFU: restarts go on until the absence has lasted.
+function absentAgain(job: Job, { now, absenceMs }: StepContext): Step {
+  const absentSince = job.absentSince ?? now;
+  if (job.absentSince !== null && now - absentSince >= absenceMs) return leave(job, "absence", now);
+  const checkAt = Math.min(absentSince + absenceMs, now + ABSENCE_CHECK_INTERVAL_MS);
+  return { job: { ...job, absentSince, failures: { ...job.failures, checks: 0 }, checkAt }, effects: [] };
+}
+
+function leave(job: Job, reason: LeaveReason, now: number): Step {
   return {
     job: {
       ...job,
       state: "leaving",
       sessions: NO_SESSIONS,
+      ...atRest(),
+      departure: job.departure ?? { reason, at: job.absentSince ?? now },
       absentSince: null,
-      failures: NO_FAILURES,
-      checkAt: Infinity,
-      callAt: Infinity,
     },
     effects: ["send"],
   };
@@ -271,15 +334,10 @@ function quiet(job: Job, now: number): Job {
   };
 }
 
-function lookAgain(job: Job, now: number, random: () => number): Step {
-  const at = now + checkPause(job.failures.checks, random);
+function checkAgain(job: Job, { now, random }: StepContext): Step {
+  const at = now + checkPause(job.failures.checks, job.hint === "left", random);
   const checkAt = job.state === "waiting" && now < job.waitUntil ? Math.min(at, job.waitUntil) : at;
-  const failures = { ...job.failures, checks: job.failures.checks + 1 };
-  return { job: { ...job, failures, checkAt }, effects: [] };
-}
-
-function isSame(one: Job["sessions"], other: Job["sessions"]): boolean {
-  return JSON.stringify(one) === JSON.stringify(other);
+  return { job: { ...job, failures: { ...job.failures, checks: job.failures.checks + 1 }, checkAt }, effects: [] };
 }
 
 function without(sessions: Job["sessions"], identity: string): Job["sessions"] {

@@ -1,121 +1,144 @@
-// PresenceChecks at the SFU on behalf of jobs: one participant at a time when something happened to them, a whole room at a time
-// after a gap. A bounded number goes on at once, whatever happens to all calls together.
+// Presence checks: who is there, as the SFU says. One participant at a time when something happened to them, a whole room
+// at a time when everybody is to be checked.
 
+import type { Clock } from "../../async/clock.ts";
 import { withDeadline } from "../../async/deadline.ts";
-import type { Identity, RoomAlias } from "../../livekit/identity.ts";
-import type { Presence, RoomService } from "../../livekit/room_service.ts";
-import type { JobEvent } from "../machine/events.ts";
-import { Fifo } from "../../async/queue.ts";
-import type { Job } from "../machine/job.ts";
+import { errorText } from "../../log/error_text.ts";
+import type { Log } from "../../log/log.ts";
+import type { RoomAlias } from "../../livekit/identity.ts";
+import type { RoomService } from "../../livekit/room_service.ts";
+import type { Job, JobEvent } from "../machine/job.ts";
+import { type CheckClass, CheckQueue } from "./check_queue.ts";
 
-/** What a look found. */
+/** What a check found. */
 export type CheckEvent = Extract<JobEvent, { type: "present" | "absent" | "unknown" }>;
 
-/** What the looks need from outside. */
-export interface PresenceChecksDeps {
-  readonly sfu: Pick<RoomService, "getParticipant" | "listParticipants">;
-  /** Whether a webhook told the end of this very session: the SFU may show it a little longer. */
-  readonly isOver: (room: RoomAlias, identity: Identity, sid: string) => boolean;
-  readonly monotonicNow: () => number;
+/** Everybody in a room. */
+export interface Listing {
+  /** Identity → SID. */
+  readonly present: ReadonlyMap<string, string>;
+  /** When the SFU made the room, ms of the monotonic clock; null = not asked, or there is no room. */
+  readonly roomSince: number | null;
+  /** When it was asked: what happened since, the list may not know. */
+  readonly askedAt: number;
 }
 
-/** Takes a room's list in. */
-export type OnListed = (room: RoomAlias, present: ReadonlyMap<string, string> | null, askedAt: number) => void;
+/** What of the SFU is asked. */
+export type PresenceApi = Pick<RoomService, "getParticipant" | "listParticipants" | "roomAge">;
 
-const LOOK_TIMEOUT_MS = 5000;
-const LOOKS_AT_ONCE = 32;
+/** What the checks need from outside. */
+export interface PresenceChecksDeps {
+  readonly sfu: PresenceApi;
+  /** Whether a webhook told the end of this very session: the SFU may show it a little longer. */
+  readonly isOver: (room: RoomAlias, identity: string, sid: string) => boolean;
+  readonly clock: Pick<Clock, "monotonicNow">;
+  readonly log: Log;
+}
 
-/** Asks the SFU who is there. */
+/** Asks the SFU who is there. Never rejects. */
 export class PresenceChecks {
   readonly #deps: PresenceChecksDeps;
-  readonly #queue = new Fifo<() => Promise<void>>();
-  readonly #roomsToList = new Set<RoomAlias>();
-  #underWay = 0;
+  readonly #queue: CheckQueue;
 
   constructor(deps: PresenceChecksDeps) {
     this.#deps = deps;
+    this.#queue = new CheckQueue(deps.clock);
   }
 
-  /** PresenceChecks for all identities of a job. Never rejects; waits for its turn. */
-  participant({ room, watched }: Job): Promise<CheckEvent> {
-    return this.#inTurn(async () => {
-      const found = await Promise.all(watched.map(async (identity) => {
-        return [identity, await this.#presence(room, identity)] as const;
-      }));
-      const sessions = found.flatMap(([identity, result]) =>
-        result.outcome === "present" ? [[identity, result.sid] as const] : []
-      );
-      if (sessions.length > 0) return { type: "present", sessions: Object.fromEntries(sessions) };
-      return { type: found.every(([, { outcome }]) => outcome === "absent") ? "absent" : "unknown" };
-    });
+  /** Checks for all identities of a job. */
+  async participant(job: Job, of: CheckClass): Promise<CheckEvent> {
+    const { room, identity } = job;
+    try {
+      const event = await this.#queue.run(room, of, (timeoutMs) => this.#ask(job, timeoutMs));
+      this.#deps.log.debug("Checked a participant's presence", { room, identity, result: event.type });
+      return event;
+    } catch (error) {
+      this.#deps.log.debug("Checked a participant's presence", {
+        room,
+        identity,
+        result: "unknown",
+        cause: errorText(error),
+      });
+      return { type: "unknown" };
+    }
   }
 
   /**
-   * Lists a room in its turn: once, however often that is wanted until then.
+   * Lists a room.
    *
-   * @param onListed Told everybody in the room, null when the SFU did not say, and when it was asked: what happened
-   * since, the list may not know.
+   * @param isAgeWanted Whether it matters, by who is there, how old the room is.
+   * @returns null when the SFU did not say.
    */
-  roomSoon(room: RoomAlias, onListed: OnListed): void {
-    if (this.#roomsToList.has(room)) return;
-    this.#roomsToList.add(room);
-    const listNow = async () => {
-      this.#roomsToList.delete(room);
-      const askedAt = this.#deps.monotonicNow();
-      const list = (signal: AbortSignal) => this.#deps.sfu.listParticipants(room, signal);
-      onListed(room, await withDeadline(LOOK_TIMEOUT_MS, list).catch(() => null), askedAt);
-    };
-    // Others want it in the same turn of the event loop.
-    queueMicrotask(() => void this.#inTurn(listNow));
+  async list(room: RoomAlias, isAgeWanted: (present: Listing["present"]) => boolean): Promise<Listing | null> {
+    const { sfu, clock, log } = this.#deps;
+    try {
+      return await this.#queue.run(room, "routine", async (timeoutMs) => {
+        const askedAt = clock.monotonicNow();
+        const present = await withDeadline(timeoutMs, (signal) => sfu.listParticipants(room, signal));
+        log.debug("Listed a room", { room, participants: present.size });
+        return { present, askedAt, roomSince: isAgeWanted(present) ? await this.#roomSince(room, timeoutMs) : null };
+      });
+    } catch (error) {
+      log.warning("Cannot list a room on the SFU", { room, cause: errorText(error), throttle: true });
+      return null;
+    }
   }
 
   /** What a room's list says about a job. */
-  read(job: Job, present: ReadonlyMap<string, string> | null): CheckEvent {
-    if (present === null) return { type: "unknown" };
-    const sessions = job.watched.flatMap((identity) => {
+  read({ room, watched }: Job, { present, roomSince }: Pick<Listing, "present" | "roomSince">): CheckEvent {
+    const found = watched.flatMap((identity) => {
       const sid = present.get(identity);
-      return sid === undefined || this.#deps.isOver(job.room, identity, sid) ? [] : [[identity, sid] as const];
+      return sid === undefined ? [] : [[identity, sid] as const];
     });
-    return sessions.length > 0 ? { type: "present", sessions: Object.fromEntries(sessions) } : { type: "absent" };
+    const sessions = this.#notOver(room, found);
+    return sessions === null ? { type: "absent", roomSince } : { type: "present", sessions };
   }
 
-  /** What an earlier look found, without the sessions that ended since. */
-  withoutEnded(job: Job, found: CheckEvent): CheckEvent {
+  /** What an earlier check found, without the sessions that ended since. */
+  withoutEnded({ room }: Job, found: CheckEvent): CheckEvent {
     if (found.type !== "present") return found;
-    const left = Object.entries(found.sessions).filter(([identity, sid]) =>
-      !this.#deps.isOver(job.room, identity as Identity, sid)
-    );
-    return left.length > 0 ? { type: "present", sessions: Object.fromEntries(left) } : { type: "unknown" };
+    const sessions = this.#notOver(room, Object.entries(found.sessions));
+    return sessions === null ? { type: "unknown" } : { type: "present", sessions };
   }
 
   // Each identity has its own deadline: an answer that is there counts, whatever becomes of the others.
-  async #presence(room: RoomAlias, identity: Identity): Promise<Presence | { readonly outcome: "unknown" }> {
-    try {
-      const look = (signal: AbortSignal) => this.#deps.sfu.getParticipant(room, identity, signal);
-      const found = await withDeadline(LOOK_TIMEOUT_MS, look);
-      const isOver = found.outcome === "present" && this.#deps.isOver(room, identity, found.sid);
-      return isOver ? { outcome: "absent" } : found;
-    } catch {
-      return { outcome: "unknown" };
-    }
-  }
-
-  #inTurn<T>(look: () => Promise<T>): Promise<T> {
-    return new Promise((resolve, reject) => {
-      this.#queue.push(() => look().then(resolve, reject));
-      this.#pump();
+  async #ask(job: Job, timeoutMs: number): Promise<CheckEvent> {
+    const { room, watched } = job;
+    const results = await Promise.allSettled(
+      watched.map((identity) =>
+        withDeadline(timeoutMs, (signal) => this.#deps.sfu.getParticipant(room, identity, signal))
+      ),
+    );
+    const present = new Map<string, string>();
+    results.forEach((result, index) => {
+      const identity = watched[index];
+      if (result.status === "fulfilled" && result.value.outcome === "present" && identity !== undefined) {
+        present.set(identity, result.value.sid);
+      }
     });
+    const event = this.read(job, { present, roomSince: null });
+    if (event.type !== "absent") return event;
+    for (const result of results) if (result.status === "rejected") throw result.reason;
+    return isAgeDecisive(job) ? { type: "absent", roomSince: await this.#roomSince(room, timeoutMs) } : event;
   }
 
-  #pump(): void {
-    while (this.#underWay < LOOKS_AT_ONCE) {
-      const look = this.#queue.shift();
-      if (look === undefined) return;
-      this.#underWay++;
-      void look().finally(() => {
-        this.#underWay--;
-        this.#pump();
-      });
-    }
+  async #roomSince(room: RoomAlias, timeoutMs: number): Promise<number | null> {
+    const { sfu, clock } = this.#deps;
+    const ageMs = await withDeadline(timeoutMs, (signal) => sfu.roomAge(room, signal)).catch(() => null);
+    return ageMs === null ? null : clock.monotonicNow() - ageMs;
   }
+
+  #notOver(
+    room: RoomAlias,
+    found: readonly (readonly [identity: string, sid: string])[],
+  ): Record<string, string> | null {
+    const left = found.filter(([identity, sid]) => !this.#deps.isOver(room, identity, sid));
+    return left.length > 0 ? Object.fromEntries(left) : null;
+  }
+}
+
+/** Whether an absence counts at once where the room is older than the job's session. */
+export function isAgeDecisive({ state, hint, sessions, connectedAt }: Job): boolean {
+  const isConnected = state === "connected" && hint !== "left" && Object.keys(sessions).length > 0;
+  return isConnected && connectedAt !== null && connectedAt > -Infinity;
 }

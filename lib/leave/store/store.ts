@@ -2,18 +2,25 @@
 // a store shared by several replicas also says which of them works on a room.
 
 import type { RoomAlias } from "../../livekit/identity.ts";
-import type { Job, JobKey } from "../machine/job.ts";
-import type { JobEvent } from "../machine/events.ts";
+import type { Job, JobKey, UnstoredField } from "../machine/job.ts";
 
 /** A job as it is stored: all times in wall-clock ms since the epoch. */
-export type StoredJob = Omit<Job, "checkAt" | "callAt" | "failures">;
+export type StoredJob = Omit<Job, UnstoredField>;
 
 /** An event of a participant, as a webhook told it. */
-export type ParticipantEvent = Extract<JobEvent, { type: "joined" | "left" | "aborted" }> & {
-  readonly room: RoomAlias;
-  /** When the webhook came, wall-clock ms: it may have waited for Redis since. */
-  readonly createdAt?: number;
-};
+export type ParticipantEvent =
+  & ({ readonly type: "joined" } | {
+    readonly type: "left" | "aborted";
+    /** LiveKit's `DisconnectReason` by name. */
+    readonly reason: string;
+  })
+  & {
+    readonly room: RoomAlias;
+    readonly identity: string;
+    readonly sid: string;
+    /** By when it had happened, as LiveKit signed it, wall-clock ms. */
+    readonly createdAt?: number;
+  };
 
 /** What the store tells the manager. */
 export interface StoreListener {
@@ -98,7 +105,8 @@ export function shiftTimes(job: StoredJob, byMs: number): StoredJob {
 /** Whether a change outlives a restart of the process. */
 export function isWorthStoring(before: StoredJob, after: StoredJob): boolean {
   return before.state !== after.state || before.timerStartedAt !== after.timerStartedAt ||
-    before.waitUntil !== after.waitUntil || before.hint !== after.hint || before.absentSince !== after.absentSince ||
+    before.waitUntil !== after.waitUntil || before.connectedAt !== after.connectedAt || before.hint !== after.hint ||
+    before.absentSince !== after.absentSince ||
     before.watched !== after.watched && before.watched.join() !== after.watched.join() ||
     before.sessions !== after.sessions && JSON.stringify(before.sessions) !== JSON.stringify(after.sessions);
 }

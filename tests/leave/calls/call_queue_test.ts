@@ -71,14 +71,14 @@ Deno.test("what nobody wants any more costs no call", async () => {
   isWanted = false;
   await bench.time.advance(1100);
   assert.deepEqual(bench.names(), [...names(5), "wanted"]);
-  assert.equal(bench.pacer.load, 0);
+  assert.equal(bench.queue.load, 0);
 });
 
 Deno.test("what nobody wants is let go of, wherever it stands", async () => {
   const bench = new Bench(new SynapseLimiter(1, 5));
   for (let count = 0; count < 20_000; count++) bench.add("moot", "restart", 3_600_000 + count, () => count < 5);
   await settle();
-  assert.ok(bench.pacer.load < 3000, `${bench.pacer.load} calls are held`);
+  assert.ok(bench.queue.load < 3000, `${bench.queue.load} calls are held`);
 });
 
 Deno.test("at a 429 the whole homeserver is left alone for as long as it says", async () => {
@@ -103,7 +103,7 @@ Deno.test("several calls refused together are one refusal", async () => {
   for (const name of names(5)) bench.add(name);
   await bench.time.advance(1000);
   assert.ok(bench.count("limited") >= 2);
-  assert.equal(bench.pacer.perSecond, 1);
+  assert.equal(bench.queue.perSecond, 1);
 });
 
 Deno.test("after a 429 the calls come one by one, since the homeserver's bucket is empty", async () => {
@@ -153,7 +153,7 @@ Deno.test("nothing is tried out while everything is in time", async () => {
   const bench = new Bench(new SynapseLimiter(1, 5));
   for (const name of names(100)) bench.add(name, "restart", 3_600_000);
   await bench.time.advance(60_000);
-  assert.equal(bench.pacer.perSecond, 1);
+  assert.equal(bench.queue.perSecond, 1);
 });
 
 Deno.test("a homeserver that allows it is asked faster even when all restarts are late already", async () => {
@@ -244,7 +244,7 @@ Deno.test("a shared buckets is not asked again before its time", async () => {
     await bench.time.advance(1);
   }
   assert.equal(asked, 1);
-  bench.pacer.close();
+  bench.queue.close();
 });
 
 Deno.test("more than the homeserver allows shows as overload, with the figures", async () => {
@@ -270,7 +270,7 @@ Deno.test("a closed queue makes no call and keeps no timer", async () => {
   const bench = new Bench(new SynapseLimiter(1, 5));
   for (const name of names(50)) bench.add(name);
   await bench.time.advance(100);
-  bench.pacer.close();
+  bench.queue.close();
   await bench.time.advance(60_000);
   assert.equal(bench.made.length, 5);
 });

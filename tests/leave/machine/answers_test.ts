@@ -3,6 +3,7 @@
 import { NO_FAILURES } from "../../../lib/leave/machine/job.ts";
 import {
   answered,
+  bare404,
   conflict,
   CONNECTED,
   done,
@@ -15,10 +16,14 @@ import {
   LEAVING,
   limited,
   NOW,
+  type Row,
   testRows,
   unauthorised,
   unsupported,
 } from "./machine_table.ts";
+
+const REFUSALS = [["unauthorised", unauthorised], ["forbidden", forbidden], ["unsupported", unsupported]] as const;
+const FIRED = { ...LEAVING, timerStartedAt: NOW - LEAVING.delayMs };
 
 testRows([
   // Answers to a restart
@@ -53,9 +58,24 @@ testRows([
   ],
   ["restart of an event that is gone: over", CONNECTED, answered("restart", gone), { end: "gone" }],
   ["restart of an event finished otherwise: over", CONNECTED, answered("restart", conflict), { end: "gone" }],
-  ["restart unauthorised: over", CONNECTED, answered("restart", unauthorised), { end: "refused" }],
-  ["restart forbidden: over", CONNECTED, answered("restart", forbidden), { end: "refused" }],
-  ["restart unsupported: over", CONNECTED, answered("restart", unsupported), { end: "refused" }],
+  ...REFUSALS.map(([what, outcome]): Row => [`restart ${what}: soon again`, CONNECTED, answered("restart", outcome), {
+    effects: [],
+    state: "connected",
+    callAt: NOW + 500,
+    failures: { checks: 0, calls: 1 },
+  }]),
+  ...REFUSALS.map(([what, outcome]): Row => [
+    `restart ${what} for the tenth time: again in half a minute at most`,
+    { ...CONNECTED, failures: { checks: 0, calls: 9 } },
+    answered("restart", outcome),
+    { effects: [], callAt: NOW + 30_000 },
+  ]),
+  ...REFUSALS.map(([what, outcome]): Row => [
+    `restart ${what} when the event must have fired: over`,
+    { ...CONNECTED, timerStartedAt: NOW - CONNECTED.delayMs },
+    answered("restart", outcome),
+    { end: "refused" },
+  ]),
   ["restart limited: as the homeserver says", CONNECTED, answered("restart", limited), {
     effects: [],
     callAt: NOW + 964,
@@ -98,9 +118,22 @@ testRows([
   ["send done: over", LEAVING, answered("send", done), { end: "sent" }],
   ["send of an event that is gone: over", LEAVING, answered("send", gone), { end: "gone" }],
   ["send of an event finished otherwise: over", LEAVING, answered("send", conflict), { end: "gone" }],
-  ["send unauthorised: over", LEAVING, answered("send", unauthorised), { end: "refused" }],
-  ["send forbidden: over", LEAVING, answered("send", forbidden), { end: "refused" }],
-  ["send unsupported: over", LEAVING, answered("send", unsupported), { end: "refused" }],
+  ["send forbidden, since the user is not in the room any more: over", LEAVING, answered("send", forbidden), {
+    end: "refused",
+  }],
+  ["send unauthorised: soon again", LEAVING, answered("send", unauthorised), { effects: [], callAt: NOW + 500 }],
+  ["send unsupported: soon again", LEAVING, answered("send", unsupported), { effects: [], callAt: NOW + 500 }],
+  ["send unsupported when the event must have fired: over", FIRED, answered("send", unsupported), { end: "refused" }],
+  ["send, 404 without errcode before the deadline: again", LEAVING, answered("send", bare404), {
+    effects: [],
+    callAt: NOW + 500,
+  }],
+  ["send, 404 without errcode after the deadline: over", FIRED, answered("send", bare404), { end: "gone" }],
+  ["send, the 404 of a web page after the deadline: again", FIRED, answered("send", failed), {
+    effects: [],
+    callAt: NOW + 500,
+  }],
+  ["restart, 404 without errcode: again", CONNECTED, answered("restart", bare404), { effects: [], callAt: NOW + 500 }],
   ["send limited: as the homeserver says", LEAVING, answered("send", limited), { effects: [], callAt: NOW + 964 }],
   ["send failed: soon again", LEAVING, answered("send", failed), { effects: [], callAt: NOW + 500 }],
   ["send failed past the deadline: again", { ...LEAVING, timerStartedAt: NOW - 60_000 }, answered("send", failed), {

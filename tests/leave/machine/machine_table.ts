@@ -4,13 +4,19 @@ import assert from "node:assert/strict";
 import type { Identity, RoomAlias } from "../../../lib/livekit/identity.ts";
 import type { ServerName } from "../../../lib/matrix/server_name.ts";
 import type { ActionOutcome } from "../../../lib/matrix/delayed_events.ts";
-import type { JobEvent, Step } from "../../../lib/leave/machine/events.ts";
-import { type Delegation, type Job, NO_FAILURES } from "../../../lib/leave/machine/job.ts";
+import {
+  type Delegation,
+  type Job,
+  type JobEvent,
+  NO_FAILURES,
+  type Step,
+  type StepContext,
+} from "../../../lib/leave/machine/job.ts";
 import { step } from "../../../lib/leave/machine/machine.ts";
 
 export const HOUR = 3_600_000;
 export const NOW = 10 * HOUR;
-const middling = () => 0.5;
+export const CONTEXT: StepContext = { now: NOW, random: () => 0.5, absenceMs: 60_000 };
 
 export const DELEGATION: Delegation = {
   room: "room" as RoomAlias,
@@ -34,19 +40,30 @@ const BASE: Job = {
   failures: NO_FAILURES,
   checkAt: Infinity,
   callAt: Infinity,
+  heardAt: NOW - 1000,
+  departure: null,
 };
 export const WAITING = BASE;
-export const CONNECTED: Job = { ...BASE, state: "connected", sessions: { hash: "PA_1" }, callAt: NOW + 7000 };
-export const LEAVING: Job = { ...BASE, state: "leaving", hint: "left" };
+export const CONNECTED: Job = {
+  ...BASE,
+  state: "connected",
+  sessions: { hash: "PA_1" },
+  connectedAt: NOW - 900_000,
+  callAt: NOW + 7000,
+};
+export const LEAVING: Job = { ...BASE, state: "leaving", hint: "left", connectedAt: NOW - 900_000 };
 
-export const left = (sid: string, reason: string, identity = "hash"): JobEvent => ({
+export const left = (sid: string, reason: string, identity = "hash", at = NOW): JobEvent => ({
   type: "left",
   identity,
   sid,
   reason,
+  at,
 });
-export const aborted = (sid: string, reason: string): JobEvent => ({ type: "aborted", identity: "hash", sid, reason });
-export const joined = (sid: string, identity = "hash"): JobEvent => ({ type: "joined", identity, sid });
+export const aborted = (sid: string, reason: string, at = NOW): JobEvent => (
+  { type: "aborted", identity: "hash", sid, reason, at }
+);
+export const joined = (sid: string, identity = "hash", at = NOW): JobEvent => ({ type: "joined", identity, sid, at });
 export const present = (sid: string): JobEvent => ({ type: "present", sessions: { hash: sid } });
 export const answered = (action: "restart" | "send", outcome: ActionOutcome): JobEvent => ({
   type: "answered",
@@ -54,7 +71,7 @@ export const answered = (action: "restart" | "send", outcome: ActionOutcome): Jo
   outcome,
   askedAt: NOW - 400,
 });
-export const ABSENT: JobEvent = { type: "absent" };
+export const ABSENT: JobEvent = { type: "absent", roomSince: null };
 export const UNKNOWN: JobEvent = { type: "unknown" };
 export const DUE: JobEvent = { type: "due" };
 
@@ -65,7 +82,8 @@ export const unauthorised: ActionOutcome = { kind: "refused", why: "unauthorised
 export const forbidden: ActionOutcome = { kind: "refused", why: "forbidden" };
 export const unsupported: ActionOutcome = { kind: "refused", why: "unsupported" };
 export const limited: ActionOutcome = { kind: "limited", retryAfterMs: 964 };
-export const failed: ActionOutcome = { kind: "failed" };
+export const failed: ActionOutcome = { kind: "failed", how: "wrong-answer" };
+export const bare404: ActionOutcome = { kind: "failed", how: "bare-404" };
 export const held: ActionOutcome = { kind: "held" };
 
 /** What is expected: the end, or the effects and what the job says afterwards. */
@@ -80,7 +98,7 @@ export type Row = readonly [name: string, job: Job, event: JobEvent, expected: E
 /** One test per row. */
 export function testRows(rows: readonly Row[]): void {
   for (const [name, job, event, expected] of rows) {
-    Deno.test(name, () => assertStep(step(job, event, NOW, middling), expected));
+    Deno.test(name, () => assertStep(step(job, event, CONTEXT), expected));
   }
 }
 

@@ -44,10 +44,10 @@ const ROWS: readonly Row[] = [
     hint: "left",
   }],
   ["waiting, left, absent: leaving", { ...WAITING, hint: "left" }, ABSENT, { effects: ["send"], state: "leaving" }],
-  ["waiting, left, unknown: looked at again", { ...WAITING, hint: "left" }, UNKNOWN, {
+  ["waiting, left, unknown: checked again soon", { ...WAITING, hint: "left" }, UNKNOWN, {
     effects: [],
     state: "waiting",
-    checkAt: NOW + 1000,
+    checkAt: NOW + 300,
   }],
   ["waiting, reconnect: looked at, nothing believed", WAITING, left("PA_1", "DUPLICATE_IDENTITY"), {
     effects: ["check"],
@@ -57,12 +57,96 @@ const ROWS: readonly Row[] = [
     effects: ["check"],
     hint: "none",
   }],
-  ["waiting, aborted by the client: looked at", WAITING, aborted("PA_1", "CLIENT_INITIATED"), {
-    effects: ["check"],
-    hint: "aborted",
+  [
+    "waiting an hour, aborted by the client: a minute for the next attempt",
+    {
+      ...WAITING,
+      delayMs: HOUR,
+      waitUntil: NOW + HOUR,
+    },
+    aborted("PA_1", "CLIENT_INITIATED"),
+    { effects: ["check"], hint: "aborted", waitUntil: NOW + 60_000 },
+  ],
+  ["waiting, aborted by the client, absent: checked again", { ...WAITING, hint: "aborted" }, ABSENT, {
+    effects: [],
+    state: "waiting",
+    checkAt: NOW + 1000,
   }],
-  ["waiting, aborted by the client, absent: over, no send", { ...WAITING, hint: "aborted" }, ABSENT, {
-    end: "aborted",
+  [
+    "aborted by the client, waited long enough, absent: over, no send",
+    {
+      ...WAITING,
+      hint: "aborted",
+      waitUntil: NOW,
+    },
+    ABSENT,
+    { end: "aborted" },
+  ],
+  [
+    "aborted by the client, then otherwise: the last attempt counts",
+    { ...WAITING, hint: "aborted" },
+    aborted(
+      "PA_2",
+      "JOIN_FAILURE",
+    ),
+    { effects: ["check"], hint: "none" },
+  ],
+  [
+    "waiting, aborted by the client before it delegated: nothing believed",
+    WAITING,
+    aborted(
+      "PA_0",
+      "CLIENT_INITIATED",
+      NOW - 5000,
+    ),
+    { effects: ["check"], hint: "none" },
+  ],
+  ["waiting, joined before it delegated: checked", WAITING, joined("PA_0", "hash", NOW - 5000), {
+    effects: ["check"],
+    state: "waiting",
+  }],
+  [
+    "waiting five minutes, left before it delegated: a minute for the next session",
+    {
+      ...WAITING,
+      delayMs: HOUR,
+      waitUntil: NOW + 300_000,
+    },
+    left("PA_0", "CLIENT_INITIATED", "hash", NOW - 5000),
+    {
+      effects: ["check"],
+      state: "waiting",
+      hint: "none",
+      waitUntil: NOW + 60_000,
+    },
+  ],
+  [
+    "waiting, timed out 19 s after it delegated: the session before",
+    {
+      ...WAITING,
+      timerStartedAt: NOW - 19_000,
+      delegatedAt: NOW - 19_000,
+    },
+    left("PA_0", "CONNECTION_TIMEOUT"),
+    { effects: ["check"], state: "waiting", hint: "none" },
+  ],
+  [
+    "waiting, timed out 21 s after it delegated: a leave to be confirmed",
+    {
+      ...WAITING,
+      timerStartedAt: NOW - 21_000,
+      delegatedAt: NOW - 21_000,
+    },
+    left("PA_0", "CONNECTION_TIMEOUT"),
+    {
+      effects: ["check"],
+      hint: "left",
+      departure: { reason: "time-out", at: NOW },
+    },
+  ],
+  ["waiting, interrupted: checked, nothing believed", WAITING, left("PA_1", "STATE_MISMATCH"), {
+    effects: ["check"],
+    hint: "none",
   }],
   ["waiting, aborted by the client, but found: connected", { ...WAITING, hint: "aborted" }, present("PA_2"), {
     effects: ["restart"],
@@ -80,7 +164,7 @@ const ROWS: readonly Row[] = [
   ],
   [
     "waiting an hour, aborted otherwise: 60 s more",
-    { ...WAITING, waitUntil: NOW + HOUR },
+    { ...WAITING, delayMs: HOUR, waitUntil: NOW + HOUR },
     aborted("PA_1", "SIGNAL_CLOSE"),
     {
       effects: ["check"],
@@ -110,6 +194,7 @@ const ROWS: readonly Row[] = [
   ["waited long enough, absent: leaving", { ...WAITING, waitUntil: NOW }, ABSENT, {
     effects: ["send"],
     state: "leaving",
+    departure: { reason: "never connected", at: NOW },
   }],
   ["waited long enough, unknown: looked at again", { ...WAITING, waitUntil: NOW }, UNKNOWN, {
     effects: [],
@@ -139,10 +224,116 @@ const ROWS: readonly Row[] = [
     hint: "left",
     sessions: {},
   }],
-  ["connected, the tracked session timed out: looked at", CONNECTED, left("PA_1", "CONNECTION_TIMEOUT"), {
+  [
+    "connected, the tracked session timed out: looked at",
+    { ...CONNECTED, delegatedAt: NOW - 21_000, timerStartedAt: NOW - 5000 },
+    left("PA_1", "CONNECTION_TIMEOUT"),
+    {
+      effects: ["check"],
+      hint: "left",
+      departure: { reason: "time-out", at: NOW },
+    },
+  ],
+  [
+    "connected, the tracked session timed out 19 s after the delegation: it had died before",
+    {
+      ...CONNECTED,
+      delayMs: HOUR,
+      delegatedAt: NOW - 19_000,
+      timerStartedAt: NOW - 5000,
+    },
+    left("PA_1", "CONNECTION_TIMEOUT"),
+    {
+      effects: ["check"],
+      state: "waiting",
+      hint: "none",
+      sessions: {},
+      connectedAt: null,
+      waitUntil: NOW + 60_000,
+    },
+  ],
+  [
+    "connected, the tracked session left before the delegation: the next one is waited for",
+    CONNECTED,
+    left(
+      "PA_1",
+      "CLIENT_INITIATED",
+      "hash",
+      NOW - 5000,
+    ),
+    { effects: ["check"], state: "waiting", hint: "none" },
+  ],
+  [
+    "connected by both identities, one left before the delegation: connected",
+    {
+      ...CONNECTED,
+      sessions: { hash: "PA_1", "@u:s:D": "PA_2" },
+    },
+    left("PA_1", "CLIENT_INITIATED", "hash", NOW - 5000),
+    {
+      effects: ["check"],
+      state: "connected",
+      sessions: { "@u:s:D": "PA_2" },
+    },
+  ],
+  ["connected, full reconnect: the session is forgotten, nothing believed", CONNECTED, left("PA_1", "STATE_MISMATCH"), {
     effects: ["check"],
-    hint: "left",
+    state: "connected",
+    sessions: {},
+    hint: "none",
   }],
+  ["connected, the SFU ends: the session is forgotten, nothing believed", CONNECTED, left("PA_1", "SERVER_SHUTDOWN"), {
+    effects: ["check"],
+    state: "connected",
+    sessions: {},
+    hint: "none",
+  }],
+  ["interrupted, absent in an old room: the absence has to last", { ...CONNECTED, sessions: {} }, {
+    type: "absent",
+    roomSince: NOW - HOUR,
+  }, { effects: [], state: "connected", absentSince: NOW }],
+  ["connected, absent from a room older than the session: leaving", CONNECTED, {
+    type: "absent",
+    roomSince: NOW - HOUR,
+  }, { effects: ["send"], state: "leaving", departure: { reason: "absence", at: NOW } }],
+  ["connected, absent from a room younger than the session: the absence has to last", CONNECTED, {
+    type: "absent",
+    roomSince: NOW - 899_999,
+  }, { effects: [], state: "connected", absentSince: NOW }],
+  [
+    "connected since nobody knows when, absent from an old room: the absence has to last",
+    {
+      ...CONNECTED,
+      connectedAt: -Infinity,
+    },
+    { type: "absent", roomSince: -HOUR },
+    { effects: [], state: "connected", absentSince: NOW },
+  ],
+  [
+    "connected, seen before the webhook of the attempt that is aborted: a minute for the next one",
+    {
+      ...CONNECTED,
+      delayMs: HOUR,
+    },
+    aborted("PA_1", "CLIENT_INITIATED"),
+    {
+      effects: ["check"],
+      state: "waiting",
+      hint: "aborted",
+      waitUntil: NOW + 60_000,
+    },
+  ],
+  [
+    "connected, nothing heard of the SFU for three hours, restart due: checked instead",
+    {
+      ...CONNECTED,
+      callAt: NOW,
+      heardAt: NOW - 3 * HOUR,
+    },
+    DUE,
+    { effects: ["check"], callAt: NOW + 60_000 },
+  ],
+  ["connected, unknown, an hour past the deadline: given up", { ...CONNECTED, ...late }, UNKNOWN, { end: "expired" }],
   ["connected, another session left: looked at, nothing believed", CONNECTED, left("PA_0", "CLIENT_INITIATED"), {
     effects: ["check"],
     hint: "none",
@@ -181,10 +372,10 @@ const ROWS: readonly Row[] = [
     effects: ["send"],
     state: "leaving",
   }],
-  ["connected, left, unknown once: looked at again", { ...CONNECTED, sessions: {}, hint: "left" }, UNKNOWN, {
+  ["connected, left, unknown once: checked again soon", { ...CONNECTED, sessions: {}, hint: "left" }, UNKNOWN, {
     effects: [],
     state: "connected",
-    checkAt: NOW + 1000,
+    checkAt: NOW + 300,
   }],
   [
     "connected, left, unknown three times: the webhook is enough",
@@ -263,6 +454,18 @@ const ROWS: readonly Row[] = [
     effects: [],
     checkAt: NOW + 1000,
   }],
+  [
+    "leaving without ever having connected, unknown ten minutes later: given up",
+    {
+      ...LEAVING,
+      delayMs: 24 * HOUR,
+      hint: "none",
+      connectedAt: null,
+      waitUntil: NOW - 600_000,
+    },
+    UNKNOWN,
+    { end: "expired" },
+  ],
   ["leaving, unknown, an hour past the deadline: given up", { ...LEAVING, ...late }, UNKNOWN, { end: "expired" }],
   ["leaving, left once more: looked at", LEAVING, left("PA_1", "CLIENT_INITIATED"), { effects: ["check"] }],
   ["leaving, an attempt aborted: looked at", LEAVING, aborted("PA_1", "SIGNAL_CLOSE"), { effects: ["check"] }],

@@ -44,15 +44,15 @@ Deno.test("an entry of 0.6.0 that was restarted is a connected job of which noth
     timerStartedAt: NOW - 59_500,
     delegatedAt: 0,
     connectedAt: -Infinity,
-    waitUntil: NOW - 59_500 + 3_600_000,
+    waitUntil: NOW - 59_500 + 300_000,
     hint: "none",
     absentSince: null,
   });
 });
 
-Deno.test("an entry of 0.6.0 that was never restarted waits, an hour from now at most", () => {
+Deno.test("an entry of 0.6.0 that was never restarted waits, five minutes from now at most", () => {
   const job = decodeJob(entry({ RestartedAt: "0001-01-01T00:00:00Z" }), NOW);
-  assert.partialDeepStrictEqual(job, { state: "waiting", timerStartedAt: NOW, waitUntil: NOW + 3_600_000 });
+  assert.partialDeepStrictEqual(job, { state: "waiting", timerStartedAt: NOW, waitUntil: NOW + 300_000 });
   const short = decodeJob(entry({ RestartedAt: "0001-01-01T00:00:00Z" }, { DelayTimeout: 10_000_000_000 }), NOW);
   assert.equal(short?.waitUntil, NOW + 10_000);
 });
