@@ -4,6 +4,7 @@ import assert from "node:assert/strict";
 import { DeadlineError, Deadlines, withDeadline, within } from "../../lib/async/deadline.ts";
 import { systemClock } from "../../lib/platform.ts";
 import { countingSignal } from "../../testing/counting_signal.ts";
+import { VirtualTime } from "../../testing/virtual_time.ts";
 
 const forever = () => new Promise<never>(() => {});
 
@@ -39,7 +40,8 @@ Deno.test("a failure of the work is passed on as it is, also one thrown at once"
 });
 
 Deno.test("deadlines of one length pass in order, and only for work that is still going on", async () => {
-  const deadlines = new Deadlines(30, systemClock);
+  const time = new VirtualTime();
+  const deadlines = new Deadlines(30, time);
   const over = (signal: AbortSignal) =>
     new Promise<unknown>((resolve) => signal.addEventListener("abort", () => resolve(signal.reason), { once: true }));
   let quick: AbortSignal | undefined;
@@ -49,10 +51,12 @@ Deno.test("deadlines of one length pass in order, and only for work that is stil
     quick = signal;
     return Promise.resolve();
   });
-  await new Promise((resolve) => setTimeout(resolve, 10));
+  await time.advance(10);
   const second = deadlines.run(over).then((reason) => (passed.push(2), reason));
+  await time.advance(29);
   assert.ok((await first) instanceof DeadlineError);
   assert.deepEqual(passed, [1]);
+  await time.advance(1);
   assert.ok((await second) instanceof DeadlineError);
   assert.equal(quick?.aborted, false);
 });
