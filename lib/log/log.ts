@@ -1,14 +1,7 @@
-// Logging: a small interface that the service writes to, and its backing by LogTape. Text for people, JSON lines for
-// collectors; both are bounded, and repeats are throttled where the record says so.
+// Logging: a small interface that the service writes to, and its records, in the form of LogTape. Text for people, JSON
+// lines for collectors; both are bounded, and repeats are throttled where the record says so.
 
-import {
-  configureSync,
-  getJsonLinesFormatter,
-  getLogger,
-  type LogRecord,
-  resetSync,
-  type TextFormatter,
-} from "@logtape/logtape";
+import { getJsonLinesFormatter, type LogRecord, type TextFormatter } from "@logtape/logtape";
 import { boundFields } from "./bounded_fields.ts";
 import { createThrottle } from "./throttle.ts";
 
@@ -55,44 +48,36 @@ export interface LogOptions {
 
 const CATEGORY = ["lk-jwt-service"];
 
-/** Sends all logging of the process to a writer. */
+/** Sends all logging of the process to a writer. Records go to their formatter directly: one is written per exchange. */
 export function openLog(options: LogOptions): Log {
   const { writer, monotonicNow = () => performance.now() } = options;
   const format = options.format === "json" ? getJsonLinesFormatter({ properties: "flatten" }) : formatText;
   const leftOutBefore = createThrottle(monotonicNow);
-  const write = (record: LogRecord) => {
-    const { throttle, ...fields } = record.properties;
-    const leftOut = throttle === undefined ? 0 : leftOutBefore(record.rawMessage, String(throttle));
+  const write = (level: LogLevel, message: string, { throttle, ...fields }: LogFields) => {
+    const leftOut = throttle === undefined ? 0 : leftOutBefore(message, String(throttle));
     if (leftOut === null) return;
     const properties = boundFields(leftOut === 0 ? fields : { ...fields, left_out: leftOut });
-    writer.write(format({ ...record, properties }));
+    const record: LogRecord = {
+      category: CATEGORY,
+      level,
+      message: [message],
+      rawMessage: message,
+      timestamp: Date.now(),
+      properties,
+    };
+    writer.write(format(record));
   };
-  configureSync({
-    reset: true,
-    sinks: { writer: write },
-    loggers: [
-      { category: CATEGORY, sinks: ["writer"], lowestLevel: options.level },
-      { category: ["logtape", "meta"], sinks: ["writer"], lowestLevel: "warning" },
-    ],
-  });
-  const logger = getLogger(CATEGORY);
-  return {
-    debug: (message, fields) => logger.debug(literal(message), fields),
-    info: (message, fields) => logger.info(literal(message), fields),
-    warning: (message, fields) => logger.warning(literal(message), fields),
-    error: (message, fields) => logger.error(literal(message), fields),
+  const lowest = LOG_LEVELS.indexOf(options.level);
+  const logAt = (level: LogLevel) => {
+    if (LOG_LEVELS.indexOf(level) < lowest) return () => {};
+    return (message: string, fields: LogFields = {}) => write(level, message, fields);
   };
-}
-
-/** A message may quote what an operator wrote, in which the library would fill in fields between braces. */
-function literal(message: string): string {
-  return /[{}]/.test(message) ? message.replace(/[{}]/g, "$&$&") : message;
+  return { debug: logAt("debug"), info: logAt("info"), warning: logAt("warning"), error: logAt("error") };
 }
 
 /** Ends what {@link openLog} began. */
 export function closeLog(options: Pick<LogOptions, "writer">): void {
   options.writer.flush();
-  resetSync();
 }
 
 /**

@@ -2,7 +2,6 @@
 // told (an address, a port, a certificate name and a Host header that may all differ), asks the address guard about the
 // very address it is about to dial, and ends every request by its signal and its byte cap.
 
-import { isIP } from "node:net";
 import type { Clock } from "../async/clock.ts";
 import { Semaphore } from "../async/semaphore.ts";
 import type { AddressGuard } from "./address_guard.ts";
@@ -87,13 +86,9 @@ export class OutboundClient implements Outbound {
 
   /** @throws OutboundError for everything that is no answer. */
   async send(asked: OutboundRequest): Promise<OutboundResponse> {
-    const request = withParsedHost(asked);
+    const request = this.#withJudgedHost(asked);
     const { rule, secure, host, port, tlsName, signal, maxResponseBytes } = request;
     const where = formatHostAndPort(host, port);
-    if (isIP(host) > 0 || port === 0) {
-      const refusal = this.#guard.refusal(rule, host, port, secure && this.#verifyTls);
-      if (refusal !== null) throw new OutboundError("blocked", `Dial refused by the address guard: ${refusal}`);
-    }
     const proxy = this.#proxies.find(secure, host, port);
     const bytes = encode(request, proxy);
 
@@ -108,18 +103,25 @@ export class OutboundClient implements Outbound {
     return { status, headers, body, address: proxy === null ? connection.address : null };
   }
 
+  /**
+   * An IP literal in any of its written forms is judged, and dialled, in its usual one: here, since a proxy may be the
+   * one that dials it.
+   */
+  #withJudgedHost(request: OutboundRequest): OutboundRequest {
+    const { rule, host, port, secure } = request;
+    const parsed = parseHost(host);
+    if (parsed === null) throw new OutboundError("dns", `Cannot resolve ${host}:${port}: no host name`);
+    if (parsed === "name" && port !== 0) return request;
+    const address = parsed === "name" ? host : parsed.address;
+    const refusal = this.#guard.refusal(rule, address, port, secure && this.#verifyTls);
+    if (refusal !== null) throw new OutboundError("blocked", `Dial refused by the address guard: ${refusal}`);
+    return address === host ? request : { ...request, host: address, tlsName: null };
+  }
+
   /** Closes idle connections. */
   close(): void {
     this.#idle.close();
   }
-}
-
-/** An IP literal in any of its written forms is dialled, and judged, in its usual one. */
-function withParsedHost(request: OutboundRequest): OutboundRequest {
-  const parsed = parseHost(request.host);
-  if (parsed === null) throw new OutboundError("dns", `Cannot resolve ${request.host}:${request.port}: no host name`);
-  if (parsed === "name" || parsed.address === request.host) return request;
-  return { ...request, host: parsed.address, tlsName: null };
 }
 
 /** The request on the wire. */

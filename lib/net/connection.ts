@@ -25,7 +25,7 @@ export class Connection {
     this.#socket = socket;
     this.#where = where;
     this.address = socket.remoteAddress ?? null;
-    socket.on("data", (piece: Uint8Array) => this.#take(piece));
+    socket.on("data", (piece: Buffer) => this.#take(piece));
     socket.on("end", () => this.#end());
     socket.on("error", (error: Error) => this.#fail(classify(error, where)));
     socket.on("close", () => {
@@ -71,7 +71,7 @@ export class Connection {
     this.#socket.destroy();
   }
 
-  #take(piece: Uint8Array): void {
+  #take(piece: Buffer): void {
     if (this.#exchange === null) return this.close(); // unsolicited
     try {
       const answer = this.#exchange.reader.push(piece);

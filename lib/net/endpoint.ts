@@ -80,8 +80,8 @@ const ENDS_IN_NUMBER = /(?:^|\.)(?:[0-9]+|0x[0-9a-f]*)\.?$/i;
  * @returns The address in its usual form, `name` for a DNS name, null for what is neither.
  */
 export function parseHost(host: string): { readonly address: string } | "name" | null {
+  if (!host.includes(":") && !ENDS_IN_NUMBER.test(host)) return host === "" ? null : "name";
   if (isIP(withoutZone(host)) > 0) return { address: host };
-  if (!ENDS_IN_NUMBER.test(host)) return host === "" ? null : "name";
   const address = URL.canParse(`http://${host}`) ? new URL(`http://${host}`).hostname : "";
   return isIP(address) > 0 ? { address } : null;
 }

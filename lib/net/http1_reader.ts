@@ -34,6 +34,7 @@ const MAX_TRAILER_BYTES = 1024;
 const FREE_PIECES = 1024;
 const BYTES_PER_PIECE = 256;
 
+const NO_BYTES: Buffer = Buffer.alloc(0);
 const CR = 0x0d;
 const LF = 0x0a;
 
@@ -52,7 +53,7 @@ export class Http1Reader {
   /** What the lines of the current part may still take. */
   #lineBytes = MAX_HEAD_BYTES;
   /** What arrived and is not read yet: from `at` on. Up to `scanned` there is no end of a line. */
-  #bytes: Buffer = Buffer.alloc(0);
+  #bytes = NO_BYTES;
   #at = 0;
   #scanned = 0;
   #pieces = 0;
@@ -61,7 +62,7 @@ export class Http1Reader {
   #status = 0;
   #isHttp10 = false;
   #headers: Record<string, string> = Object.create(null);
-  #body = new Uint8Array();
+  #body: Uint8Array = NO_BYTES;
   #bodyBytes = 0;
   /** Body bytes that are still to come, of a length or a chunk. */
   #left = 0;
@@ -77,7 +78,7 @@ export class Http1Reader {
    * @returns The answer once it is complete, null before.
    * @throws OutboundError `protocol` or `too-large`.
    */
-  push(piece: Uint8Array): Http1Answer | null {
+  push(piece: Buffer): Http1Answer | null {
     if (++this.#pieces > this.#maxPieces) throw this.#broken("more pieces than its bytes are worth");
     this.#append(piece);
     while (this.#state !== "complete") {
@@ -229,11 +230,9 @@ export class Http1Reader {
   }
 
   /** What is left of earlier pieces is the beginning of a line, and thus short. */
-  #append(piece: Uint8Array): void {
-    const left = this.#bytes.subarray(this.#at);
-    this.#bytes = left.length > 0
-      ? Buffer.concat([left, piece])
-      : Buffer.from(piece.buffer, piece.byteOffset, piece.length);
+  #append(piece: Buffer): void {
+    const isRead = this.#at === this.#bytes.length;
+    this.#bytes = isRead ? piece : Buffer.concat([this.#bytes.subarray(this.#at), piece]);
     this.#scanned = Math.max(this.#scanned - this.#at, 0);
     this.#at = 0;
   }

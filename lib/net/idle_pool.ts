@@ -68,8 +68,7 @@ export class IdlePool<Connection extends Reusable> {
    */
   put(pool: string, connection: Connection, keepAlive: string | undefined): void {
     const stack = this.#pools.get(pool) ?? [];
-    const serverMs = Number(/\btimeout=(\d{1,9})/.exec(keepAlive ?? "")?.[1] ?? Infinity) * 1000 - SERVER_MARGIN_MS;
-    const waitMs = Math.min(stack.length < LASTING_PER_POOL ? IDLE_MS : EXTRA_IDLE_MS, serverMs);
+    const waitMs = Math.min(stack.length < LASTING_PER_POOL ? IDLE_MS : EXTRA_IDLE_MS, serverWaitMs(keepAlive));
     if (waitMs <= 0) return connection.close();
     const idle = { connection, pool, until: this.#clock.monotonicNow() + waitMs };
     connection.onClose = () => this.#remove(idle);
@@ -108,4 +107,9 @@ export class IdlePool<Connection extends Reusable> {
     this.#cancelSweep?.();
     this.#cancelSweep = null;
   }
+}
+
+function serverWaitMs(keepAlive: string | undefined): number {
+  const seconds = keepAlive === undefined ? undefined : /\btimeout=(\d{1,9})/.exec(keepAlive)?.[1];
+  return seconds === undefined ? Infinity : Number(seconds) * 1000 - SERVER_MARGIN_MS;
 }

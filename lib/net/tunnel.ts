@@ -36,7 +36,7 @@ async function connectByHttp(socket: Socket, proxy: Proxy, authority: string): P
   socket.write(`CONNECT ${authority} HTTP/1.1\r\nhost: ${authority}\r\n${proxyAuthorization(proxy)}\r\n`);
   const reader = new Http1Reader({ maxBodyBytes: MAX_REFUSAL_BYTES, isConnect: true }, authority);
   for (;;) {
-    const bytes: Uint8Array | null = socket.read();
+    const bytes: Buffer | null = socket.read();
     if (bytes === null) {
       await until(socket, "readable");
       continue;

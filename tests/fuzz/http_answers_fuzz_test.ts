@@ -65,7 +65,7 @@ function readWith(bytes: Uint8Array, pieceBytes: number): { reading: Reading; ta
   const reader = new Http1Reader(LIMITS, "server.example:443");
   try {
     for (let at = 0; at < bytes.length; at += pieceBytes) {
-      const answer = reader.push(bytes.slice(at, at + pieceBytes));
+      const answer = reader.push(Buffer.from(bytes.slice(at, at + pieceBytes)));
       if (answer !== null) return { reading: show(answer), taken: at + pieceBytes };
     }
     return { reading: show(reader.close()), taken: bytes.length };
