@@ -119,7 +119,7 @@ function dropPermissions(config: Config): void {
 }
 
 function leaveNow(log: Log, writer: LogWriter): void {
-  log.error(`Requests were still in flight after ${DRAIN_TIMEOUT_MS / 1000} s: leaving anyway`);
+  log.error(`Not stopped after ${DRAIN_TIMEOUT_MS / 1000} s, leaving anyway: this is a bug`);
   closeLog({ writer });
   Deno.exit(1);
 }

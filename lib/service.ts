@@ -14,6 +14,7 @@ import { DelayedEvents } from "./matrix/delayed_events.ts";
 import { OpenIdVerifier } from "./matrix/openid.ts";
 import { Listener } from "./http/listener.ts";
 import type { Clock } from "./async/clock.ts";
+import { errorStack } from "./log/error_text.ts";
 import type { Log } from "./log/log.ts";
 import { createClients, policyOf } from "./clients.ts";
 import { loadMetrics, openOperatorSide } from "./operator_side.ts";
@@ -29,9 +30,17 @@ export interface Service {
   readonly address: Deno.Addr;
   /** Signs with the first of these keys and takes webhooks signed with any, from the next request on. */
   useKeys(apiKeys: Config["apiKeys"]): void;
-  /** Stops accepting, answers what is in flight, closes everything. */
+  /**
+   * Stops accepting, answers what is in flight or refuses it after 5 s, and closes everything, within 8 s whatever hangs.
+   */
   drain(): Promise<void>;
 }
+
+// Container runtimes kill after 10 s, and the command line gives up after 8.
+const ANSWER_WITHIN_MS = 5000;
+const TAKE_ANSWERS_WITHIN_MS = 500;
+const PUT_AWAY_WITHIN_MS = 1500;
+const CLOSE_STORE_WITHIN_MS = 500;
 
 /** The world as it is. */
 export function productionDeps(log: Log): ServiceDeps {
@@ -59,15 +68,14 @@ export async function startService(config: Config, deps: ServiceDeps): Promise<S
   const rooms = new Rooms({ ...deps, roomService });
 
   const delayedEvents = new DelayedEvents({ outbound: clients.outbound, discovery: clientDiscovery });
-  const manager = config.delegation
-    ? new LeaveManager({
-      ...deps,
-      ...await chooseStore(config, deps),
-      sfu: roomService,
-      delayedEvents,
-      pollIntervalMs: config.sanityCheckIntervalSeconds * 1000,
-    })
-    : null;
+  const stored = config.delegation ? await chooseStore(config, deps) : null;
+  const manager = stored === null ? null : new LeaveManager({
+    ...deps,
+    ...stored,
+    sfu: roomService,
+    delayedEvents,
+    pollIntervalMs: config.sanityCheckIntervalSeconds * 1000,
+  });
   const receiver = new WebhookReceiver({ apiKeys: config.apiKeys, clock: deps.clock, log: deps.log });
   const webhooks = new WebhookQueue({
     receiver,
@@ -83,6 +91,7 @@ export async function startService(config: Config, deps: ServiceDeps): Promise<S
   const rateLimit = await openRateLimit(config, deps);
 
   let isDraining = false;
+  const cutOff = new AbortController();
   const app = createApp({
     exchange: {
       policy: config,
@@ -115,6 +124,7 @@ export async function startService(config: Config, deps: ServiceDeps): Promise<S
     judgeWebhook: (authorization) => receiver.judge(authorization),
     onWebhook: (body, claims) => webhooks.put(body, claims),
     isDraining: () => isDraining,
+    cutOff: cutOff.signal,
     ...(metrics === null ? {} : { onAnswered: metrics.onAnswered }),
   });
 
@@ -140,14 +150,31 @@ export async function startService(config: Config, deps: ServiceDeps): Promise<S
     },
     async drain() {
       isDraining = true;
-      await listener.shutdown();
-      await rateLimit?.close();
-      await webhooks.settle();
-      await manager?.close();
-      await closeOperatorSide();
+      const isDone = (work: Promise<unknown>, withinMs: number) => endsWithin(deps, withinMs, work);
+      const answered = listener.shutdown();
+      if (!await isDone(answered, ANSWER_WITHIN_MS)) {
+        cutOff.abort();
+        // Whoever does not take the refusal is not waited for.
+        await isDone(answered, TAKE_ANSWERS_WITHIN_MS);
+      }
+      const putAway = webhooks.settle().then(() => manager?.close());
+      if (!await isDone(putAway, PUT_AWAY_WITHIN_MS)) {
+        deps.log.warning("A homeserver, the SFU or the store holds up the end: what it was asked may go unanswered");
+        await isDone(Promise.resolve(stored?.store.close()), CLOSE_STORE_WITHIN_MS);
+      }
+      await isDone(Promise.all([rateLimit?.close(), closeOperatorSide()]), CLOSE_STORE_WITHIN_MS);
       clients.close();
     },
   };
+}
+
+/** Whether something ends in time, well or not. */
+async function endsWithin({ clock, log }: ServiceDeps, withinMs: number, work: Promise<unknown>): Promise<boolean> {
+  const { promise, resolve } = Promise.withResolvers<boolean>();
+  const cancel = clock.setTimer(() => resolve(false), withinMs);
+  work.catch((error) => log.error("Cannot stop in good order: this is a bug", { stack: errorStack(error) }))
+    .finally(() => resolve(true));
+  return await promise.finally(cancel);
 }
 
 /** The library behind it is loaded where it is wanted. */

@@ -34,6 +34,7 @@ export interface FrontOptions {
   readonly rateLimit?: Pick<RateLimit, "take">;
   readonly trustedProxies?: readonly string[];
   readonly isDraining?: () => boolean;
+  readonly cutOff?: AbortSignal;
   /** Whether delayed leave events are taken charge of. Off unless asked for. */
   readonly delegations?: Pick<Delegations, "prepare">;
 }
@@ -112,6 +113,7 @@ export function createFront(options: FrontOptions = {}): Front {
     judgeWebhook: (authorization) => authorization === SIGNED ? SIGNED_CLAIMS : null,
     onWebhook: (body, claims) => webhooks.push({ body, claims }),
     isDraining: options.isDraining ?? (() => false),
+    cutOff: options.cutOff ?? new AbortController().signal,
   });
   // Each request comes on a connection of its own, in chunks unless it gives a length.
   let port = CLIENT.port;

@@ -25,6 +25,7 @@ export async function withDeadline<T>(timeoutMs: number, work: (signal: AbortSig
 interface Pending {
   readonly controller: AbortController;
   readonly at: number;
+  readonly end: (reason: unknown) => void;
   isOver: boolean;
 }
 
@@ -59,14 +60,25 @@ export class Deadlines {
    */
   async run<T>(work: (signal: AbortSignal) => Promise<T>): Promise<T> {
     const at = this.#clock.monotonicNow() + this.#timeoutMs;
-    const pending = { controller: new AbortController(), at, isOver: false };
+    const { promise, resolve, reject: end } = Promise.withResolvers<T>();
+    const pending = { controller: new AbortController(), at, end, isOver: false };
     this.#pending.push(pending);
     this.#cancelTimer ??= this.#clock.setTimer(() => this.#pass(), this.#timeoutMs);
     try {
-      return await work(pending.controller.signal);
+      work(pending.controller.signal).then(resolve, end);
+      return await promise;
     } finally {
       pending.isOver = true;
       this.#tidy();
+    }
+  }
+
+  /** Ends all that is going on now with this error, whether it heeds its signal or not. */
+  endAll(reason: Error): void {
+    for (const { end, controller, isOver } of this.#pending.slice(this.#first)) {
+      if (isOver) continue;
+      end(reason);
+      controller.abort(reason);
     }
   }
 

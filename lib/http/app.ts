@@ -47,6 +47,8 @@ export interface AppOptions {
   readonly onWebhook: (body: Uint8Array, claims: WebhookClaims) => void;
   /** True once the service is about to end: no new work. */
   readonly isDraining: () => boolean;
+  /** Aborted once the service waits no longer for what is in flight: it is refused. */
+  readonly cutOff: AbortSignal;
   /** Told of each answered request, to count it. */
   readonly onAnswered?: (request: AnsweredRequest) => void;
 }
@@ -93,6 +95,7 @@ const REQUEST_ID = /^[\w.:=+/@-]{1,128}$/;
 export function createApp(options: AppOptions): App {
   const { clock, log, trustedProxies, onAnswered } = options;
   const deadlines = new Deadlines(DEADLINE_MS, clock);
+  options.cutOff.addEventListener("abort", () => deadlines.endAll(shuttingDown()), { once: true });
   const bodies = new BodyReader();
   // Apart from those of clients, who may send any number of large ones.
   const webhookBodies = new BodyReader(MAX_WEBHOOKS_IN_PIECES);
@@ -111,11 +114,16 @@ export function createApp(options: AppOptions): App {
     { path: "/healthz", methods: ["GET", "HEAD"], handle: checkHealth },
   ];
 
+  /** The server underneath breaks off bodies that are on their way once it is told to end. */
+  function unfinished(error: unknown): never {
+    throw options.isDraining() ? shuttingDown() : error;
+  }
+
   async function answer<Wanted extends TokenRequest>(arrival: Arrival, job: Job<Wanted>): Promise<Response> {
-    if (options.isDraining()) throw new MatrixError(503, "M_UNKNOWN", "The service is shutting down");
+    if (options.isDraining()) throw shuttingDown();
     const { request, info, record } = arrival;
     return await deadlines.run(async (signal) => {
-      const wanted = job.parse(await bodies.read(request, MAX_JSON_BYTES, signal, info.remoteAddr));
+      const wanted = job.parse(await bodies.read(request, MAX_JSON_BYTES, signal, info.remoteAddr).catch(unfinished));
       const { homeserver, matrixServerName } = wanted.openIdToken;
       record.note({ homeserver: matrixServerName });
       if (options.rateLimit !== null) {
@@ -230,6 +238,11 @@ function peerOf({ remoteAddr }: RequestInfo): string | null {
 
 function isBodyless({ headers, body }: Request): boolean {
   return headers.get("content-length") === "0" || body === null;
+}
+
+/** Another replica, or the next process, is there at once. */
+function shuttingDown(): MatrixError {
+  return new MatrixError(503, "M_UNKNOWN", "The service is shutting down", { retryAfterSeconds: 1 });
 }
 
 function forbidden(serverName: string): MatrixError {

@@ -15,6 +15,41 @@ Deno.test("a service that is about to end takes no new work", async () => {
   assert.deepEqual(outbound.requests, []);
 });
 
+// What heeds no signal keeps its timers.
+const HANGS = { sanitizeOps: false, sanitizeResources: false };
+
+Deno.test("what is in flight when the service waits no longer is refused, whatever it hangs at", HANGS, async () => {
+  const cutOff = new AbortController();
+  const { app } = createFront({
+    cutOff: cutOff.signal,
+    answer: () => new Promise(() => {}), // it heeds no signal
+  });
+  const hanging = [
+    app(post("/sfu/get", LEGACY_BODY)),
+    app(post("/get_token", HASHED_BODY)),
+    app(post("/sfu/get", new ReadableStream({ pull: () => new Promise(() => {}) }))),
+  ];
+  await new Promise((resolve) => setTimeout(resolve, 0));
+  cutOff.abort();
+  for (const response of await Promise.all(hanging)) {
+    assert.equal(response.headers.get("retry-after"), "1");
+    await assertError(response, 503, "M_UNKNOWN", "The service is shutting down");
+  }
+});
+
+Deno.test("a body that breaks off because the service ends is its fault, not the client's", async () => {
+  let isDraining = false;
+  const { app } = createFront({ isDraining: () => isDraining });
+  const gate = Promise.withResolvers<void>();
+  const body = new ReadableStream({
+    pull: (controller) => gate.promise.then(() => controller.error(new Error("closed"))),
+  });
+  const answer = app(post("/sfu/get", body));
+  isDraining = true;
+  gate.resolve();
+  await assertError(await answer, 503, "M_UNKNOWN", "The service is shutting down");
+});
+
 Deno.test("what goes beyond capacity is 503 at once, with a time to come back", async () => {
   const gate = Promise.withResolvers<void>();
   const { app, outbound } = createFront({
