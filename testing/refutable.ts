@@ -19,7 +19,7 @@ export async function holdsOnlyFor<Implementation>(
 ): Promise<void> {
   await fc.assert(property(ours), { numRuns: 400 });
   for (const [name, implementation] of Object.entries(wrong)) {
-    const details = await fc.check(property(implementation), { numRuns: 5000, seed: 7 });
+    const details = await fc.check(property(implementation), { numRuns: 5000, seed: 7, endOnFailure: true });
     assert.ok(details.failed && details.counterexample !== null, `No counterexample for the wrong version "${name}"`);
   }
 }

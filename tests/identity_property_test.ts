@@ -15,6 +15,7 @@ import { Secret } from "../lib/secret.ts";
 import { FakeOutbound, respond, userinfo } from "../testing/fake_outbound.ts";
 import { ManualClock } from "../testing/manual_clock.ts";
 import { holdsOnlyFor, singleEdit } from "../testing/refutable.ts";
+import { anyText } from "../testing/texts.ts";
 
 type Verifier = Pick<OpenIdVerifier, "verify">;
 /** Makes a verifier that asks `ask`: the `sub` that a server gives for a token, null for none. */
@@ -129,7 +130,7 @@ function subsNear(server: string): fc.Arbitrary<string> {
       `${right}\n`,
       "@alice:other.example",
     ),
-    fc.string({ unit: "binary" }),
+    anyText(),
   );
 }
 

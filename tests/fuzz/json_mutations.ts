@@ -3,6 +3,7 @@
 import fc from "fast-check";
 import { AWKWARD_NAMES, byteMutation } from "../../testing/mutations.ts";
 import type { Case } from "./campaign.ts";
+import { anyText } from "../../testing/texts.ts";
 
 /** A JSON value that one can walk into. */
 export type Json = { readonly [key: string]: unknown };
@@ -52,7 +53,7 @@ export function fieldMutation(json: Json): fc.Arbitrary<Json> {
   const value = fc.oneof(
     { weight: 3, arbitrary: fc.constantFrom<unknown[]>(...HARD_VALUES) },
     { weight: 1, arbitrary: fc.jsonValue() },
-    { weight: 1, arbitrary: fc.string({ unit: "binary", maxLength: 260 }) },
+    { weight: 1, arbitrary: anyText({ maxLength: 260 }) },
   );
   return fc.tuple(fc.constantFrom(...pathsIn(json)), value).map(([path, value]) => replaced(json, path, value));
 }

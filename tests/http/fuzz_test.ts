@@ -1,4 +1,4 @@
-// Ten thousand requests, most of them good ones with one thing wrong: no answer is a 5xx, nothing is left unhandled,
+// Thousands of requests, most of them good ones with one thing wrong: no answer is a 5xx, nothing is left unhandled,
 // and a request that is refused for its shape causes no traffic. Seeded: every run is the same.
 
 import assert from "node:assert/strict";
@@ -6,7 +6,7 @@ import fc from "fast-check";
 import { createFront } from "../../testing/front.ts";
 import { drafts, toRequest } from "./request_drafts.ts";
 
-const REQUESTS = 10_000;
+const REQUESTS = 2500;
 
 Deno.test("no request, however wrong, is answered with 5xx or causes traffic before it is found good", async () => {
   const takeCharge = () => Promise.resolve();
@@ -32,9 +32,9 @@ Deno.test("no request, however wrong, is answered with 5xx or causes traffic bef
   assert.ok(REQUESTS - good >= REQUESTS / 2);
   // A run that never gets past the door proves nothing.
   for (const reached of ["200", "400 M_BAD_JSON", "400 M_NOT_JSON", "401 M_UNAUTHORIZED", "413 M_TOO_LARGE"]) {
-    assert.ok((answers.get(reached) ?? 0) >= 50, `${reached} was reached ${answers.get(reached)} times`);
+    assert.ok((answers.get(reached) ?? 0) >= 10, `${reached} was reached ${answers.get(reached)} times`);
   }
-  assert.ok((answers.get("404 M_UNRECOGNIZED") ?? 0) >= 50 && (answers.get("405 M_UNRECOGNIZED") ?? 0) >= 50);
+  assert.ok((answers.get("404 M_UNRECOGNIZED") ?? 0) >= 10 && (answers.get("405 M_UNRECOGNIZED") ?? 0) >= 10);
 });
 
 function errcodeOf(text: string, shown: string): string {

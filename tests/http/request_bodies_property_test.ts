@@ -7,10 +7,11 @@ import type { TokenRequest } from "../../lib/exchange.ts";
 import { MatrixError } from "../../lib/matrix_error.ts";
 import { parseSfuRequest, parseTokenRequest } from "../../lib/http/request_bodies.ts";
 import { openIdToken } from "../../lib/matrix/openid.ts";
+import { anyText } from "../../testing/texts.ts";
 
 type Parse = (body: Uint8Array) => TokenRequest;
 
-const RUNS = { seed: 4, numRuns: 4000 };
+const RUNS = { seed: 4, numRuns: 2000, endOnFailure: true };
 
 // Reads fields as if they were there.
 const parseTrusting: Parse = (body) => {
@@ -153,7 +154,7 @@ function anyJson(): fc.Arbitrary<unknown> {
 }
 
 function nearlyRight() {
-  const text = fc.oneof(fc.string({ unit: "binary" }), fc.constantFrom("", ".", "..", "example.com", "\ud800", "é"));
+  const text = fc.oneof(anyText(), fc.constantFrom("", ".", "..", "example.com", "\ud800", "é"));
   const odd = fc.oneof({ weight: 8, arbitrary: text }, fc.jsonValue(), fc.constant(undefined));
   const delay = fc.oneof(fc.integer(), fc.double(), fc.integer().map(String), odd);
   const token = fc.record({ access_token: odd, matrix_server_name: odd, expires_in: odd }, { requiredKeys: [] });

@@ -3,6 +3,7 @@
 import fc from "fast-check";
 import { AWKWARD_NAMES, byteMutation } from "../../testing/mutations.ts";
 import { HASHED_BODY, LEGACY_BODY } from "../../testing/front.ts";
+import { anyText } from "../../testing/texts.ts";
 
 /** A request to be, with the name of what is wrong with it. */
 export interface Draft {
@@ -110,7 +111,7 @@ function fieldMutation(): fc.Arbitrary<Mutate> {
     ),
     fc.constantFrom(...AWKWARD_NAMES),
     fc.jsonValue(),
-    fc.string({ unit: "binary", maxLength: 260 }),
+    anyText({ maxLength: 260 }),
   );
   return fc.tuple(fc.constantFrom(...FIELDS), value).map(([field, value]) => (draft) => {
     const json: Record<string, unknown> = JSON.parse(new TextDecoder().decode(draft.body));

@@ -8,6 +8,7 @@ import type { ServerName } from "../../lib/matrix/server_name.ts";
 import type { OutboundResponse } from "../../lib/net/client.ts";
 import { OutboundError, type OutboundFailure } from "../../lib/net/outbound_error.ts";
 import { FakeOutbound, respond } from "../../testing/fake_outbound.ts";
+import { anyText } from "../../testing/texts.ts";
 
 const HOMESERVER = "example.com" as ServerName;
 const PATH = "/_matrix/client/unstable/org.matrix.msc4140/delayed_events";
@@ -130,7 +131,7 @@ Deno.test("an event is asked for by POST with {}, below the API's path, without 
 });
 
 Deno.test("no delay ID leaves its place in the path", async () => {
-  const ids = fc.oneof(fc.string({ minLength: 1, unit: "binary" }), fc.constantFrom("../x", "a/b", "?", "#", "%2e%2e"));
+  const ids = fc.oneof(anyText({ minLength: 1 }), fc.constantFrom("../x", "a/b", "?", "#", "%2e%2e"));
   await fc.assert(fc.asyncProperty(ids.filter((id) => id !== "." && id !== ".."), async (id) => {
     const { delayedEvents, outbound } = bench(() => respond(200, "{}"));
     await delayedEvents.act(HOMESERVER, id, "send", signal());

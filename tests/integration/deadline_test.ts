@@ -1,4 +1,5 @@
-// Bodies that come too slowly, not at all, or far too long: the server underneath has no bounds, the service has.
+// Bodies that come too slowly, not at all, or far too long, and servers that stay silent: neither the server underneath
+// nor anybody else has bounds, the service has.
 
 import assert from "node:assert/strict";
 import { ServiceProcess } from "../../testing/service_process.ts";
@@ -24,9 +25,10 @@ async function readHead(connection: Deno.TcpConn): Promise<string> {
   return new TextDecoder().decode(chunk.subarray(0, length));
 }
 
-Deno.test("half-sent bodies, and one that comes byte by byte, are 408 at the deadline and leak nothing", async () => {
+Deno.test("at 10 s half-sent bodies and one that drips are 408, a silent homeserver is 401 and a silent SFU 500", async () => {
   await using around = await Surroundings.start();
   await using service = await ServiceProcess.start(around.variables);
+  const alice = around.homeserver.mintOpenIdToken("alice");
   const connections = await Promise.all(Array.from({ length: HALF_SENT }, () => connect(service)));
   const startedAt = performance.now();
   for (const connection of connections) {
@@ -34,18 +36,32 @@ Deno.test("half-sent bodies, and one that comes byte by byte, are 408 at the dea
   }
   const dripped = drip(service);
   // Somebody else is served meanwhile.
-  const other = await requestGrant(service, around.homeserver.mintOpenIdToken("alice"));
+  const other = await requestGrant(service, alice);
   assert.equal(other.status, 200);
   await other.body?.cancel();
 
+  around.homeserver.faults.inject({ kind: "hang" });
+  around.sfu.faults.inject({ kind: "hang" });
+  const silences = [
+    requestGrant(service, around.homeserver.mintOpenIdToken("bob")),
+    requestGrant(service, alice, "!other:example.com"),
+  ];
   const heads = await Promise.all([...connections.map(readHead), dripped]);
-  const tookMs = performance.now() - startedAt;
   for (const head of heads) {
     assert.match(head, /^HTTP\/1\.1 408 /);
     assert.match(head, /\r\naccess-control-allow-origin: \*\r\n/i);
   }
-  assert.ok(tookMs > 9000 && tookMs < 20_000, `${tookMs} ms`);
   for (const connection of connections) connection.close();
+  const answers = await Promise.all(silences);
+  const tookMs = performance.now() - startedAt;
+  assert.ok(tookMs > 9000 && tookMs < 20_000, `${tookMs} ms`);
+  assert.deepEqual(await Promise.all(answers.map(async (answer) => [answer.status, await answer.json()])), [
+    [401, { errcode: "M_UNAUTHORIZED", error: "The request could not be authorised." }],
+    [500, { errcode: "M_UNKNOWN", error: "Unable to create room on SFU" }],
+  ]);
+  await service.waitFor(/Cannot verify an OpenID token.*No answer from localhost:\d+ in time/, 5000);
+  await service.waitFor(/Cannot create a room on the SFU.*failure=timeout/, 5000);
+  assert.doesNotMatch(service.output, /this is a bug/);
 
   service.kill("SIGTERM"); // which would hang if any of them were still held
   assert.equal(await service.exitCode(), 0);
