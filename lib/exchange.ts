@@ -87,7 +87,7 @@ export async function exchange(request: TokenRequest, parts: ExchangeParts, cont
   const caller = await identify(request, parts, context);
   const { access, room, identity } = caller;
 
-  const acceptLeave = await prepareLeave(request, caller, "at a token route", parts, context);
+  const acceptLeave = await prepareLeave({ ...request, ...caller, refusal: "at a token route" }, parts, context);
   if (access === "full") {
     const wasKnown = await parts.rooms.ensure(room, context.signal); // is the room there?
     context.note({ room_cached: wasKnown });
@@ -114,7 +114,7 @@ export async function delegate(
   context: RequestContext,
 ): Promise<Record<string, never>> {
   const caller = await identify(request, parts, context);
-  const acceptLeave = await prepareLeave(request, caller, "at its own route", parts, context);
+  const acceptLeave = await prepareLeave({ ...request, ...caller, refusal: "at its own route" }, parts, context);
   await acceptLeave();
   return {};
 }
@@ -137,16 +137,17 @@ async function identify(request: TokenRequest, parts: ExchangeParts, context: Re
 
 /** Checks a delegation before anything is changed anywhere; the function it returns carries it out. */
 async function prepareLeave(
-  { delayedLeave, member }: TokenRequest,
-  caller: Caller,
-  refusal: Refusal,
+  { delayedLeave, member, user, access, room, identity, refusal }: TokenRequest & Caller & {
+    readonly refusal: Refusal;
+  },
   parts: ExchangeParts,
   { signal }: RequestContext,
 ): Promise<() => Promise<void>> {
   if (delayedLeave === null) return () => Promise.resolve();
   // The leave of a hashed member may belong to a client that joined by its legacy identity.
-  const legacy = legacyIdentity(caller.user, member.deviceId);
-  return await parts.delegations.prepare({ ...delayedLeave, ...caller, alsoWatched: legacy, refusal }, signal);
+  const alsoWatched = legacyIdentity(user, member.deviceId);
+  const wish = { ...delayedLeave, user, access, room, identity, alsoWatched, refusal };
+  return await parts.delegations.prepare(wish, signal);
 }
 
 function identityOf(member: Member, user: UserId): Identity {

@@ -40,6 +40,8 @@ export function cutText(text: string, maxBytes: number): string {
   if (text.length * 3 <= maxBytes) return text; // a UTF-16 unit takes three bytes at most
   const size = Buffer.byteLength(text);
   if (size <= maxBytes) return text;
-  const { read, written } = new TextEncoder().encodeInto(text.slice(0, maxBytes), new Uint8Array(maxBytes));
-  return `${text.slice(0, read)}…(+${size - written} bytes)`;
+  const bytes = new Uint8Array(maxBytes);
+  const { written } = new TextEncoder().encodeInto(text.slice(0, maxBytes), bytes);
+  // Decoded anew: what V8 slices keeps the whole text in memory, and some of what is cut is remembered.
+  return `${new TextDecoder().decode(bytes.subarray(0, written))}…(+${size - written} bytes)`;
 }
