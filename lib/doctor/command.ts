@@ -6,7 +6,7 @@ import { type Config, parseConfig } from "../config/config.ts";
 import type { EnvironmentVariables, ReadTextFile } from "../config/environment.ts";
 import { formatBind, reachable } from "../http/bind.ts";
 import { setTrust } from "../net/trust.ts";
-import { type Check, worstOf } from "./check.ts";
+import { worstOf } from "./check.ts";
 import { type Examination, EXAMINATION_TIMEOUT_MS, examine, parseDoctorArguments } from "./doctor.ts";
 import { checkConfiguration, checkRunning, checkStateDirectory } from "./own_checks.ts";
 import { pasteBlocks } from "./paste_blocks.ts";
