@@ -88,8 +88,6 @@ function findCircle(edges: readonly Import[]): string[] | null {
 
 // To be emptied.
 const KNOWN = new Set([
-  "lib/exchange.ts -> lib/http/request_bodies.ts",
-  "lib/matrix/delayed_events.ts -> lib/leave/machine/events.ts",
   "lib/leave/store/choose.ts -> lib/config/config.ts",
   "lib/leave/store/choose.ts -> lib/service.ts",
   "lib/leave/store/redis/choice.ts -> lib/service.ts",
