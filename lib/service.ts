@@ -64,7 +64,7 @@ export async function startService(config: Config, deps: ServiceDeps): Promise<S
     isKnown: (server) => concurrency.isKnown(server),
     wrap: (outbound) => metrics?.measure(outbound, deps.clock) ?? outbound,
   });
-  const { federation, signer, roomService, clientDiscovery } = clients;
+  const { discovery, federation, signer, roomService, clientDiscovery } = clients;
   const rooms = new Rooms({ ...deps, roomService });
 
   const delayedEvents = new DelayedEvents({ outbound: clients.outbound, discovery: clientDiscovery });
@@ -75,6 +75,12 @@ export async function startService(config: Config, deps: ServiceDeps): Promise<S
     sfu: roomService,
     delayedEvents,
     pollIntervalMs: config.sanityCheckIntervalSeconds * 1000,
+    onSent: (reason, afterMs) => onLeaveSent?.(reason, afterMs),
+  });
+  const onLeaveSent = manager === null ? null : metrics?.ofLeaves({
+    counts: () => manager.counts,
+    waitingCalls: () => manager.waitingCalls,
+    isDurable: () => manager.isDurable,
   });
   const receiver = new WebhookReceiver({ apiKeys: config.apiKeys, clock: deps.clock, log: deps.log });
   const webhooks = new WebhookQueue({
@@ -90,17 +96,26 @@ export async function startService(config: Config, deps: ServiceDeps): Promise<S
 
   const rateLimit = await openRateLimit(config, deps);
 
+  const openId = new OpenIdVerifier({
+    federation,
+    clock: deps.clock,
+    onVerified: (server) => concurrency.prove(server),
+  });
+  metrics?.ofWebhooks(() => receiver.counts);
+  metrics?.ofCaches({
+    verified_tokens: () => openId.cacheCounts,
+    rooms: () => rooms.cacheCounts,
+    server_well_knowns: () => discovery.wellKnownCounts,
+    client_apis: () => clientDiscovery.cacheCounts,
+  });
+
   let isDraining = false;
   const cutOff = new AbortController();
   const app = createApp({
     exchange: {
       policy: config,
       homeservers,
-      openId: new OpenIdVerifier({
-        federation,
-        clock: deps.clock,
-        onVerified: (server) => concurrency.prove(server),
-      }),
+      openId,
       rooms,
       delegations: new Delegations({
         ...deps,
@@ -129,7 +144,6 @@ export async function startService(config: Config, deps: ServiceDeps): Promise<S
   });
 
   const jobs = () => manager?.counts ?? { waiting: 0, connected: 0, leaving: 0 };
-  metrics?.ofWebhooks(() => receiver.counts);
   const listener = await Listener.open(config.bind, app, deps.log);
   const closeOperatorSide = await openOperatorSide({
     config,

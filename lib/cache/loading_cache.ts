@@ -26,6 +26,15 @@ export interface LoadingCacheOptions<Value> {
   readonly keep?: (held: Value, failure: Value) => Value;
 }
 
+/** How often a cache was asked, and what that came to. */
+export interface CacheCounts {
+  /** Answered from memory. */
+  readonly hits: number;
+  /** Answered by a load that somebody else had begun. */
+  readonly joins: number;
+  readonly loads: number;
+}
+
 interface Entry<Value> {
   readonly value: Value;
   readonly freshUntil: number;
@@ -38,6 +47,7 @@ export class LoadingCache<Value> {
   readonly #entries: BoundedMap<string, Entry<Value>>;
   readonly #flights = new Map<string, Promise<Value>>();
   readonly #options: LoadingCacheOptions<Value>;
+  readonly #counts = { hits: 0, joins: 0, loads: 0 };
 
   constructor(options: LoadingCacheOptions<Value>) {
     this.#options = options;
@@ -47,6 +57,10 @@ export class LoadingCache<Value> {
   /** Entries held, stale ones included: never above the capacity. */
   get size(): number {
     return this.#entries.size;
+  }
+
+  get counts(): CacheCounts {
+    return this.#counts;
   }
 
   /** Whether a fresh value is held. */
@@ -64,13 +78,15 @@ export class LoadingCache<Value> {
     const entry = this.#fresh(key);
     if (entry !== undefined) {
       this.#entries.set(key, entry); // used last
+      this.#counts.hits++;
       return Promise.resolve(entry.value);
     }
     let flight = this.#flights.get(key);
     if (flight === undefined) {
+      this.#counts.loads++;
       flight = this.#load(key, load);
       this.#flights.set(key, flight);
-    }
+    } else this.#counts.joins++;
     return signal === undefined ? flight : within(flight, signal);
   }
 

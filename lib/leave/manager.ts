@@ -45,6 +45,8 @@ export interface LeaveManagerDeps {
   readonly log: Log;
   /** How often rooms are polled; 0 = as rarely as possible. */
   readonly pollIntervalMs: number;
+  /** Told of each leave that a homeserver has taken, and how long after its sign; null where that is not known. */
+  readonly onSent?: (reason: string, afterMs: number | null) => void;
 }
 
 // A send may have waited in its queue for an hour: a check older than this is not the latest one that could be had.
@@ -67,6 +69,7 @@ export class LeaveManager {
   /** Rooms whose list is waited for, and was not asked for yet. */
   readonly #listings = new Map<RoomAlias, Promise<boolean>>();
   #isClosed = false;
+  #isDurable = true;
 
   constructor(deps: LeaveManagerDeps) {
     this.#deps = deps;
@@ -114,6 +117,16 @@ export class LeaveManager {
     return this.#index.counts;
   }
 
+  /** Calls that wait or are under way, for all homeservers together. */
+  get waitingCalls(): number {
+    return this.#calls.load;
+  }
+
+  /** Whether the last event that was taken will outlive the process; true before the first one. */
+  get isDurable(): boolean {
+    return this.#isDurable;
+  }
+
   /** The jobs that this process works on. */
   get jobs(): Omit<JobIndex, "add" | "remove"> {
     return this.#index;
@@ -130,6 +143,7 @@ export class LeaveManager {
     // A newer event of the same participant takes the place, whichever of the two is stored first.
     const isLast = this.#unconfirmed.get(key) === delegation;
     if (isLast) this.#unconfirmed.delete(key);
+    this.#isDurable = saved.isDurable;
     if (!saved.isDurable) this.#warnNotDurable();
     this.#deps.log.info("A leave event is delegated", { ...describeJob(job), delay_ms: job.delayMs });
     this.#watch.webhookExpected();
@@ -286,10 +300,13 @@ export class LeaveManager {
     this.#deps.store.remove(job, job.delayId);
     const { log, clock } = this.#deps;
     const reason = job.departure?.reason ?? "unknown since a restart";
-    const afterMs = job.departure === null ? {} : { after_ms: Math.round(clock.monotonicNow() - job.departure.at) };
-    const fields = { end, ...describeJob(job), ...(job.state === "leaving" ? { reason, ...afterMs } : {}) };
-    if (end === "sent") log.info("A leave was sent", fields);
-    else if (end === "expired") log.error("Gave up a delegated leave event: its fate is unknown", fields);
+    const afterMs = job.departure === null ? null : Math.round(clock.monotonicNow() - job.departure.at);
+    const after = afterMs === null ? {} : { after_ms: afterMs };
+    const fields = { end, ...describeJob(job), ...(job.state === "leaving" ? { reason, ...after } : {}) };
+    if (end === "sent") {
+      log.info("A leave was sent", fields);
+      this.#deps.onSent?.(reason, afterMs);
+    } else if (end === "expired") log.error("Gave up a delegated leave event: its fate is unknown", fields);
     else log.info(END_MESSAGES[end], fields);
   }
 

@@ -2,7 +2,7 @@
 
 import type { Clock } from "../async/clock.ts";
 import { DeadlineError, Deadlines } from "../async/deadline.ts";
-import { type Loaded, LoadingCache } from "../cache/loading_cache.ts";
+import { type CacheCounts, type Loaded, LoadingCache } from "../cache/loading_cache.ts";
 import { MatrixError } from "../matrix_error.ts";
 import type { RoomAlias } from "./identity.ts";
 import type { RoomService, RoomState } from "./room_service.ts";
@@ -31,6 +31,11 @@ export class Rooms {
     this.#roomService = roomService;
     this.#existing = new LoadingCache({ capacity: CACHED_ROOMS, clock });
     this.#deadlines = new Deadlines(CREATE_TIMEOUT_MS, clock);
+  }
+
+  /** How often a look-up was saved. */
+  get cacheCounts(): CacheCounts {
+    return this.#existing.counts;
   }
 
   /**

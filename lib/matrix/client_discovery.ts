@@ -3,7 +3,7 @@
 
 import * as v from "valibot";
 import type { Clock } from "../async/clock.ts";
-import { type Loaded, LoadingCache } from "../cache/loading_cache.ts";
+import { type CacheCounts, type Loaded, LoadingCache } from "../cache/loading_cache.ts";
 import { type DialRule, ruleBeyond } from "../net/address_guard.ts";
 import { withBrackets, withoutBrackets } from "../net/endpoint.ts";
 import type { Outbound } from "../net/client.ts";
@@ -58,6 +58,11 @@ export class ClientDiscovery {
       clock,
       maxStaleMs: MAX_STALE_MS,
     });
+  }
+
+  /** How often a look-up was saved. */
+  get cacheCounts(): CacheCounts {
+    return this.#outcomes.counts;
   }
 
   /** Never rejects for what a remote server does. */

@@ -5,7 +5,7 @@ import { hash } from "node:crypto";
 import * as v from "valibot";
 import type { Clock } from "../async/clock.ts";
 import { Deadlines } from "../async/deadline.ts";
-import { LoadingCache } from "../cache/loading_cache.ts";
+import { type CacheCounts, LoadingCache } from "../cache/loading_cache.ts";
 import { type MatrixError, unauthorized } from "../matrix_error.ts";
 import { parseJson } from "../net/json.ts";
 import type { OutboundResponse } from "../net/client.ts";
@@ -66,6 +66,11 @@ export class OpenIdVerifier {
     this.#options = options;
     this.#verified = new LoadingCache({ capacity: CACHED_TOKENS, clock });
     this.#deadlines = new Deadlines(LOOKUP_TIMEOUT_MS, clock);
+  }
+
+  /** How often a look-up was saved. */
+  get cacheCounts(): CacheCounts {
+    return this.#verified.counts;
   }
 
   /**

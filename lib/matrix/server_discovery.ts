@@ -3,7 +3,7 @@
 
 import type { Clock } from "../async/clock.ts";
 import { Deadlines } from "../async/deadline.ts";
-import { LoadingCache } from "../cache/loading_cache.ts";
+import { type CacheCounts, LoadingCache } from "../cache/loading_cache.ts";
 import { errorText } from "../log/error_text.ts";
 import type { DialRule } from "../net/address_guard.ts";
 import type { Outbound } from "../net/client.ts";
@@ -62,6 +62,11 @@ export class ServerDiscovery {
     this.#wellKnowns = new ServerWellKnowns(options);
     this.#srvAnswers = new LoadingCache({ capacity: CACHED_SRV_NAMES, clock });
     this.#srvDeadlines = new Deadlines(SRV_TIMEOUT_MS, clock);
+  }
+
+  /** How often a look-up of a well-known document was saved. */
+  get wellKnownCounts(): CacheCounts {
+    return this.#wellKnowns.cacheCounts;
   }
 
   /** Never rejects for what a remote server does: then the targets are empty and the steps show why. */

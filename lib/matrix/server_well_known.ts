@@ -3,7 +3,7 @@
 
 import * as v from "valibot";
 import type { Clock } from "../async/clock.ts";
-import { type Loaded, LoadingCache } from "../cache/loading_cache.ts";
+import { type CacheCounts, type Loaded, LoadingCache } from "../cache/loading_cache.ts";
 import type { DialRule } from "../net/address_guard.ts";
 import type { Outbound, OutboundResponse } from "../net/client.ts";
 import { parseServerName, type ServerName } from "./server_name.ts";
@@ -62,6 +62,11 @@ export class ServerWellKnowns {
       keep: ({ delegate }, failure) =>
         delegate === null ? failure : { delegate, step: stepOf(`${failure.step}; kept: delegates to ${delegate}`) },
     });
+  }
+
+  /** How often a look-up was saved. */
+  get cacheCounts(): CacheCounts {
+    return this.#cache.counts;
   }
 
   /** Never rejects for what a remote server does. */

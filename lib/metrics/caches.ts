@@ -1,15 +1,7 @@
 // Metrics of what is remembered instead of asked again.
 
 import { Counter, type Registry } from "prom-client";
-
-/** How often a cache was asked, and what that came to. */
-export interface CacheCounts {
-  /** Answered from memory. */
-  readonly hits: number;
-  /** Answered by a load that somebody else had begun. */
-  readonly joins: number;
-  readonly loads: number;
-}
+import type { CacheCounts } from "../cache/loading_cache.ts";
 
 /** Registers the caches by name. */
 export function cacheMetrics(registry: Registry, caches: Readonly<Record<string, () => CacheCounts>>): void {

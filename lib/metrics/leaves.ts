@@ -8,15 +8,18 @@ export interface LeaveSource {
   readonly counts: () => Readonly<Record<string, number>>;
   /** Calls that wait for their turn, for all homeservers together. */
   readonly waitingCalls: () => number;
-  /** Whether jobs are stored as they should be. */
-  readonly isStoreUp: () => boolean;
+  /** Whether events are stored so that they outlive the process. */
+  readonly isDurable: () => boolean;
 }
 
 // From a webhook to the homeserver's answer.
 const BUCKETS_SECONDS = [0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 300];
 
 /** Returns what is to be told of each leave that a homeserver has taken. */
-export function leaveMetrics(registry: Registry, source: LeaveSource): (reason: string, afterMs: number) => void {
+export function leaveMetrics(
+  registry: Registry,
+  source: LeaveSource,
+): (reason: string, afterMs: number | null) => void {
   const registers = [registry];
   new Gauge({
     name: "lk_jwt_delegated_leaves",
@@ -37,10 +40,10 @@ export function leaveMetrics(registry: Registry, source: LeaveSource): (reason: 
   });
   new Gauge({
     name: "lk_jwt_store_up",
-    help: "1 when delegated leave events are stored as they come, 0 while the store is away",
+    help: "1 when delegated leave events outlive the process, 0 while they can only be kept in memory",
     registers,
     collect() {
-      this.set(source.isStoreUp() ? 1 : 0);
+      this.set(source.isDurable() ? 1 : 0);
     },
   });
   const sent = new Counter({
@@ -57,6 +60,6 @@ export function leaveMetrics(registry: Registry, source: LeaveSource): (reason: 
   });
   return (reason, afterMs) => {
     sent.inc({ reason });
-    lag.observe(afterMs / 1000);
+    if (afterMs !== null) lag.observe(afterMs / 1000);
   };
 }

@@ -2,10 +2,11 @@
 
 import { Registry } from "prom-client";
 import type { Clock } from "../async/clock.ts";
+import type { CacheCounts } from "../cache/loading_cache.ts";
 import type { AnsweredRequest } from "../http/request_record.ts";
 import type { Outbound } from "../net/client.ts";
 import { VERSION } from "../version.ts";
-import { type CacheCounts, cacheMetrics } from "./caches.ts";
+import { cacheMetrics } from "./caches.ts";
 import { leaveMetrics, type LeaveSource } from "./leaves.ts";
 import { MeasuredOutbound } from "./outbound.ts";
 import { processMetrics } from "./process.ts";
@@ -30,7 +31,7 @@ export class Metrics {
   }
 
   /** Returns what is to be told of each leave that a homeserver has taken. */
-  ofLeaves(source: LeaveSource): (reason: string, afterMs: number) => void {
+  ofLeaves(source: LeaveSource): (reason: string, afterMs: number | null) => void {
     return leaveMetrics(this.registry, source);
   }
 

@@ -193,3 +193,14 @@ Deno.test("the keys used last are kept, never more than the capacity", async () 
     "unbounded": plain(true, false),
   });
 });
+
+Deno.test("each look-up counts once: from memory, by a load under way, or as a load", async () => {
+  const clock = new ManualClock();
+  const cache = new LoadingCache<number>({ capacity: 2, clock });
+  const load = () => Promise.resolve({ value: 1, ttlMs: 1000 });
+  await Promise.all([cache.get("a", load), cache.get("a", load), cache.get("a", load)]);
+  await cache.get("a", load);
+  clock.advance(1000);
+  await cache.get("a", load);
+  assert.deepEqual(cache.counts, { hits: 1, joins: 2, loads: 2 });
+});

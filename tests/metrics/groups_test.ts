@@ -22,7 +22,7 @@ Deno.test("answers are counted by route, status and errcode, and timed", async (
 Deno.test("leaves are read at each scrape, and counted by reason when they were sent", async () => {
   const registry = new Registry();
   const counts = { waiting: 1, connected: 2, leaving: 0 };
-  const sent = leaveMetrics(registry, { counts: () => counts, waitingCalls: () => 7, isStoreUp: () => false });
+  const sent = leaveMetrics(registry, { counts: () => counts, waitingCalls: () => 7, isDurable: () => false });
   sent("hang-up", 80);
   counts.connected = 3;
   const text = await registry.metrics();

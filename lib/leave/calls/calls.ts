@@ -67,6 +67,11 @@ export class LeaveCalls {
     });
   }
 
+  /** Calls that wait or are under way, for all homeservers together. */
+  get load(): number {
+    return this.#queues.values().reduce((sum, queue) => sum + queue.load, 0);
+  }
+
   /** Whether a homeserver is being asked something for a job of this room. */
   isUnderWayIn(room: RoomAlias): boolean {
     return this.#underWay.keys().some(({ job }) => job.room === room);
