@@ -1,5 +1,6 @@
 // HTTPS_PROXY through real SOCKS servers, microsocks and Dante: they resolve the homeserver's name, which only they can,
-// and what the service must not reach it does not ask them for. Needs root, for a hosts file of their own.
+// and what the service must not reach it does not ask them for. Needs root, or sudo, for a hosts file of
+// their own.
 
 import assert from "node:assert/strict";
 import { BackgroundProcess } from "../../testing/child_process.ts";
@@ -64,8 +65,16 @@ async function startScene(program: Program): Promise<Scene> {
   const proxy = parts.use(
     new BackgroundProcess({
       name: "SOCKS server",
-      program: "unshare",
-      args: ["--mount", "sh", "-c", ownHosts, "sh", ...program(port, folder)],
+      program: Deno.uid() === 0 ? "unshare" : "sudo",
+      args: [
+        ...(Deno.uid() === 0 ? [] : ["-n", "unshare"]),
+        "--mount",
+        "sh",
+        "-c",
+        ownHosts,
+        "sh",
+        ...program(port, folder),
+      ],
       logFile: `${folder}/socks.log`,
     }),
   );
