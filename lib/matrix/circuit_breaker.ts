@@ -42,6 +42,11 @@ export class CircuitBreaker {
     return this.#options.clock.monotonicNow() < this.#openUntil ? "open" : "half-open";
   }
 
+  /** When the last failure was learned; -Infinity before the first. */
+  get failedAt(): number {
+    return this.#failedAt;
+  }
+
   /** When the next trial may go out; -Infinity while closed. */
   get retryAt(): number {
     return this.#openUntil;

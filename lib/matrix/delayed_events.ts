@@ -22,7 +22,7 @@ export type DelayedAction = "restart" | "send" | "cancel";
 /** Why a homeserver did not do what it was asked; each with its own advice for the log. */
 export type RefusalReason =
   /** 401: it allows nobody but the event's owner. */
-  | "unauthorised"
+  | "unauthorized"
   /** 403: the user is not in the room any more, so that there is nothing left to leave. */
   | "forbidden"
   /** 404 or 405 M_UNRECOGNIZED: no such route. */
@@ -182,7 +182,7 @@ function classify(response: OutboundResponse, body: ErrorBody): ActionOutcome {
   if (status < 400 || status >= 500 || status === 408 || errcode === "") return WRONG_ANSWER;
   if (status === 404 && errcode === "M_NOT_FOUND") return { kind: "gone", how: "not-found" };
   if (errcode === "M_UNRECOGNIZED") return { kind: "refused", why: "unsupported" };
-  if (status === 401) return { kind: "refused", why: "unauthorised" };
+  if (status === 401) return { kind: "refused", why: "unauthorized" };
   if (status === 403) return { kind: "refused", why: "forbidden" };
   return { kind: "refused", why: "other" };
 }

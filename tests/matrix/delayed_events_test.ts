@@ -25,7 +25,7 @@ const matrix = (status: number, errcode: string, more: Readonly<Record<string, u
   respond(status, JSON.stringify({ errcode, error: "…", ...more }), headers);
 const limit = (more: Readonly<Record<string, unknown>>, headers = {}) => matrix(429, "M_LIMIT_EXCEEDED", more, headers);
 const limited = (retryAfterMs: number): ActionOutcome => ({ kind: "limited", retryAfterMs });
-const refused = (why: "unauthorised" | "forbidden" | "unsupported" | "other"): ActionOutcome => (
+const refused = (why: "unauthorized" | "forbidden" | "unsupported" | "other"): ActionOutcome => (
   { kind: "refused", why }
 );
 const DONE: ActionOutcome = { kind: "done" };
@@ -44,8 +44,8 @@ const ANSWERS: readonly (readonly [name: string, response: OutboundResponse, out
   ["404 M_UNRECOGNIZED", matrix(404, "M_UNRECOGNIZED"), refused("unsupported")],
   ["405 M_UNRECOGNIZED", matrix(405, "M_UNRECOGNIZED"), refused("unsupported")],
   ["403 M_FORBIDDEN", matrix(403, "M_FORBIDDEN"), refused("forbidden")],
-  ["401 M_MISSING_TOKEN", matrix(401, "M_MISSING_TOKEN"), refused("unauthorised")],
-  ["401 M_UNKNOWN_TOKEN", matrix(401, "M_UNKNOWN_TOKEN"), refused("unauthorised")],
+  ["401 M_MISSING_TOKEN", matrix(401, "M_MISSING_TOKEN"), refused("unauthorized")],
+  ["401 M_UNKNOWN_TOKEN", matrix(401, "M_UNKNOWN_TOKEN"), refused("unauthorized")],
   ["400 M_INVALID_PARAM", matrix(400, "M_INVALID_PARAM"), refused("other")],
   ["429 with ms", limit({ retry_after_ms: 964 }, { "retry-after": "1" }), limited(964)],
   ["429 with the header alone", limit({}, { "retry-after": "3" }), limited(3000)],

@@ -1,9 +1,10 @@
 // How fast one API of homeservers is asked, and who goes first. It limits delayed-event calls per source address, so that
 // all jobs of the service share one token bucket: they queue here, users take turns, and an API that can't be reached
-// gets one probe instead of everybody's retries.
+// gets one trial instead of everybody's retries.
 
 import TinyQueue from "tinyqueue";
 import type { Clock } from "../../async/clock.ts";
+import { CircuitBreaker } from "../../matrix/circuit_breaker.ts";
 import type { ActionOutcome } from "../../matrix/delayed_events.ts";
 import { GIVE_UP_AFTER_MS } from "../machine/schedule.ts";
 import { AdaptiveRate } from "./adaptive_rate.ts";
@@ -24,8 +25,8 @@ export interface CallQueueDeps {
 }
 
 const MAX_IN_FLIGHT = 32;
-const FIRST_PROBE_PAUSE_MS = 500;
-const MAX_PROBE_PAUSE_MS = 30_000;
+const FIRST_TRIAL_PAUSE_MS = 500;
+const MAX_TRIAL_PAUSE_MS = 30_000;
 const BUCKET_PAUSE_MS = 1000;
 // Restarts this near to their deadline are pressing: among them turns count, before that only the deadline does.
 const PRESSING_MS = 5000;
@@ -58,9 +59,7 @@ export class CallQueue {
   /** Calls that may be under way: fewer after time-outs. */
   #limit = MAX_IN_FLIGHT;
   #limitedAt = -Infinity;
-  /** Above 0 = the circuit breaker is open: one probe at a time, so far apart. */
-  #probePauseMs = 0;
-  #failedAt = -Infinity;
+  readonly #breaker: CircuitBreaker;
   #inFlight = 0;
   #turn = 0;
   #added = 0;
@@ -73,6 +72,14 @@ export class CallQueue {
   constructor(api: string, deps: CallQueueDeps) {
     this.#api = api;
     this.#deps = deps;
+    this.#breaker = new CircuitBreaker({
+      clock: deps.clock,
+      pauseMs: (failures) => {
+        const pauseMs = Math.min(FIRST_TRIAL_PAUSE_MS * 2 ** (failures - 1), MAX_TRIAL_PAUSE_MS);
+        return pauseMs * (0.5 + deps.random() / 2);
+      },
+      trialMs: Infinity,
+    });
     this.#rate = new AdaptiveRate(deps.clock);
   }
 
@@ -114,7 +121,7 @@ export class CallQueue {
     try {
       while (this.#waiting > 0) {
         const now = this.#deps.clock.monotonicNow();
-        if (this.#inFlight >= (this.#probePauseMs > 0 ? 1 : this.#limit)) return;
+        if (this.#inFlight >= (this.#breaker.state === "closed" ? this.#limit : 1)) return;
         if (now < this.#pausedUntil) return this.#wakeAt(this.#pausedUntil, now);
         if (!this.#hasWanted(now)) return;
         const waitMs = await this.#take(now);
@@ -163,7 +170,7 @@ export class CallQueue {
   #fallBehind(call: LeaveCall): void {
     this.#late.push(call);
     // Late after a failure of the homeserver is another matter.
-    if (call.addedAt > this.#failedAt) this.#tellOverload();
+    if (call.addedAt > this.#breaker.failedAt) this.#tellOverload();
   }
 
   /**
@@ -188,7 +195,7 @@ export class CallQueue {
     if (!this.#deps.owner.isWanted(call)) return;
     const startedAt = this.#deps.clock.monotonicNow();
     const isOverdue = call.action === "send" && startedAt - call.addedAt > OVERDUE_SEND_MS;
-    if (isOverdue && call.addedAt > this.#failedAt) this.#tellOverload();
+    if (isOverdue && call.addedAt > this.#breaker.failedAt) this.#tellOverload();
     this.#inFlight++;
     const outcome = await this.#deps.make(call);
     this.#inFlight--;
@@ -206,14 +213,14 @@ export class CallQueue {
         if (outcome.how === "unreachable") this.#limit = 1;
         else this.#slowDown(now, startedAt);
         // Slow is not down: whoever takes long to answer is asked on.
-        if (this.#limit === 1 && outcome.how !== "silent") this.#openBreaker(now, startedAt);
+        if (this.#limit === 1 && outcome.how !== "silent") this.#openBreaker(startedAt);
         return this.#giveUpOld(now);
       case "limited":
-        this.#probePauseMs = 0;
+        this.#breaker.succeed();
         this.#rate.limited(now, startedAt, outcome.retryAfterMs);
         return this.#pause(now + outcome.retryAfterMs * (1 + this.#deps.random() / 8));
       default:
-        this.#probePauseMs = 0;
+        this.#breaker.succeed();
         this.#limit = Math.min(this.#limit + 1, MAX_IN_FLIGHT);
         this.#rate.succeeded(now, () => this.#isPressed(now));
     }
@@ -226,11 +233,9 @@ export class CallQueue {
     this.#limitedAt = now;
   }
 
-  #openBreaker(now: number, startedAt: number): void {
-    if (startedAt < this.#failedAt) return;
-    this.#probePauseMs = Math.min(Math.max(this.#probePauseMs * 2, FIRST_PROBE_PAUSE_MS), MAX_PROBE_PAUSE_MS);
-    this.#pause(now + this.#probePauseMs * (0.5 + this.#deps.random() / 2));
-    this.#failedAt = now;
+  #openBreaker(startedAt: number): void {
+    this.#breaker.fail(startedAt);
+    this.#pause(this.#breaker.retryAt);
   }
 
   /** Whether a call comes too late at this rate: a send after some seconds, a restart after its deadline. */

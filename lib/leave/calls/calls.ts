@@ -31,7 +31,7 @@ const MIN_LEASE_MS = 300;
 const MAX_QUEUES = 1000;
 
 const ADVICE: Readonly<Record<RefusalReason, string>> = {
-  unauthorised: "the homeserver lets nobody but the event's owner manage it (Synapse before 1.143, or a proxy)",
+  unauthorized: "the homeserver lets nobody but the event's owner manage it (Synapse before 1.143, or a proxy)",
   forbidden: "the user is no longer in the room",
   unsupported: "the homeserver, or the proxy before it, has no such route: pass /_matrix/client/unstable/" +
     "org.matrix.msc4140 on to a process that serves it",

@@ -120,7 +120,7 @@ Deno.test("a close waits for what a homeserver was asked, and for no look", asyn
 
 const STORIES:
   readonly (readonly [outcome: ActionOutcome, level: "error" | "warning" | "info" | "debug", text: RegExp])[] = [
-    [{ kind: "refused", why: "unauthorised" }, "error", /Synapse before 1\.143/],
+    [{ kind: "refused", why: "unauthorized" }, "error", /Synapse before 1\.143/],
     [{ kind: "refused", why: "unsupported" }, "error", /org\.matrix\.msc4140/],
     [{ kind: "refused", why: "forbidden" }, "debug", /asked about/],
     [{ kind: "failed", how: "silent" }, "warning", /trying on/],

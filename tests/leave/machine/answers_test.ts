@@ -18,11 +18,11 @@ import {
   NOW,
   type Row,
   testRows,
-  unauthorised,
+  unauthorized,
   unsupported,
 } from "./machine_table.ts";
 
-const REFUSALS = [["unauthorised", unauthorised], ["forbidden", forbidden], ["unsupported", unsupported]] as const;
+const REFUSALS = [["unauthorized", unauthorized], ["forbidden", forbidden], ["unsupported", unsupported]] as const;
 const FIRED = { ...LEAVING, timerStartedAt: NOW - LEAVING.delayMs };
 
 testRows([
@@ -121,7 +121,7 @@ testRows([
   ["send forbidden, since the user is not in the room any more: over", LEAVING, answered("send", forbidden), {
     end: "refused",
   }],
-  ["send unauthorised: soon again", LEAVING, answered("send", unauthorised), { effects: [], callAt: NOW + 500 }],
+  ["send unauthorized: soon again", LEAVING, answered("send", unauthorized), { effects: [], callAt: NOW + 500 }],
   ["send unsupported: soon again", LEAVING, answered("send", unsupported), { effects: [], callAt: NOW + 500 }],
   ["send unsupported when the event must have fired: over", FIRED, answered("send", unsupported), { end: "refused" }],
   ["send, 404 without errcode before the deadline: again", LEAVING, answered("send", bare404), {
