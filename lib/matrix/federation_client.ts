@@ -37,7 +37,8 @@ export interface FederationClientOptions {
 const MAX_RESPONSE_BYTES = 64 * 1024;
 const CONNECT_TIMEOUT_MS = 4000;
 
-// A homeserver that restarts refuses connections for a moment; what failed slowly is not worth a second wait.
+// A homeserver that restarts refuses connections for a moment; what failed slowly is not worth a second wait. A broken
+// connection is: it tells nothing of the homeserver's speed, and on a busy host the first attempt may take that long.
 const RETRY_WITHIN_MS = 3000;
 const RETRY_PAUSE_MS = 250;
 
@@ -125,9 +126,10 @@ export class FederationClient {
       const isPassing = result.failure === "connect" || result.failure === "reset" ||
         (result.response !== null && result.response.status >= 500);
       const isQuick = clock.monotonicNow() - startedAt < RETRY_WITHIN_MS;
-      if (attempt > 1 || !isPassing || !isQuick || asking.signal.aborted) return result;
+      const isBroken = result.failure === "reset";
+      if (attempt > 1 || !isPassing || !isQuick && !isBroken || asking.signal.aborted) return result;
       // A kept-alive connection that the server had just closed is no sign of a fault: no pause.
-      if (result.failure !== "reset") await this.#pause(asking.signal);
+      if (!isBroken) await this.#pause(asking.signal);
       asking.steps.push("tried once more");
     }
   }
