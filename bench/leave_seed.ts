@@ -12,7 +12,7 @@ import type { Place } from "./leave_rig.ts";
 
 const AT_ONCE = 200;
 const SILENT = { debug() {}, info() {}, warning() {}, error: console.error };
-const NOBODY = { adopt() {}, release() {}, deliver() {}, gap() {} };
+const NOBODY = { isFull: () => false, adopt() {}, release() {}, deliver() {}, gap() {} };
 
 /** Puts so many jobs in, each durably; gives back how many a second the store took, 200 at once. */
 export async function seed(place: Place, count: number, delayMs: number): Promise<number> {

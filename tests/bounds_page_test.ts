@@ -131,7 +131,7 @@ const NUMBERS: readonly (readonly [row: string, said: string, path: string, decl
   ["Rooms that are known", "10,000", "lib/livekit/rooms.ts", "CACHED_ROOMS = 10_000"],
   ["Leave events per user", "20", "lib/leave/job_limits.ts", "MAX_JOBS_PER_USER = 20"],
   ["… per homeserver that", "1000", "lib/leave/job_limits.ts", "MAX_JOBS_PER_HOMESERVER = 1000"],
-  ["… in all", "100,000", "lib/leave/job_limits.ts", "MAX_JOBS = 100_000"],
+  ["… in all", "50,000", "lib/leave/job_limits.ts", "MAX_JOBS = 50_000"],
   ["… in all", "past 20,000", "lib/leave/job_limits.ts", "MAX_UNLISTED_JOBS = 20_000"],
   ["Identities that one event", "4", "lib/leave/machine/job.ts", "MAX_WATCHED = 4"],
   ["Participants that are", "20,000", "lib/leave/presence/recent_leaves.ts", "MAX_REMEMBERED = 20_000"],

@@ -4,6 +4,7 @@
 import type { RoomAlias } from "../livekit/identity.ts";
 import type { DelayedAction } from "../matrix/delayed_events.ts";
 import { type ServerName, serverNameParts } from "../matrix/server_name.ts";
+import { jobBytes } from "./job_bytes.ts";
 import { type Delegation, type Job, type JobKey, keyText, userOf } from "./machine/job.ts";
 
 /** A job at work. */
@@ -40,6 +41,7 @@ export class JobIndex {
   readonly #perUser = new Map<string, number>();
   readonly #perHost = new Map<string, number>();
   #largestHost = "";
+  #bytes = 0;
 
   get counts(): LeaveCounts {
     const counts = { waiting: 0, connected: 0, leaving: 0 };
@@ -49,6 +51,11 @@ export class JobIndex {
 
   get size(): number {
     return this.#byKey.size;
+  }
+
+  /** What they take of the memory at most. */
+  get bytes(): number {
+    return this.#bytes;
   }
 
   /** Jobs of the user whose job this is, or would be. */
@@ -131,6 +138,7 @@ export class JobIndex {
       isEnded: false,
     };
     this.#byKey.set(active.key, active);
+    this.#bytes += jobBytes(job);
     const events = this.#byEvent.get(job.homeserver) ?? new Map<string, ActiveJob>();
     events.set(job.delayId, active);
     this.#byEvent.set(job.homeserver, events);
@@ -157,6 +165,7 @@ export class JobIndex {
   remove(active: ActiveJob): void {
     const { job, key } = active;
     this.#byKey.delete(key);
+    this.#bytes -= jobBytes(job);
     const events = this.#byEvent.get(job.homeserver);
     events?.delete(job.delayId);
     if (events?.size === 0) this.#byEvent.delete(job.homeserver);

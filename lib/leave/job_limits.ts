@@ -3,6 +3,7 @@
 
 import type { Log } from "../log/log.ts";
 import type { ServerName } from "../matrix/server_name.ts";
+import { jobBytes, MAX_JOB_BYTES } from "./job_bytes.ts";
 import { hostOf, type JobIndex } from "./job_index.ts";
 import { type Delegation, userOf } from "./machine/job.ts";
 
@@ -10,7 +11,7 @@ import { type Delegation, userOf } from "./machine/job.ts";
 export interface JobLimitsDeps {
   readonly jobs: Pick<
     JobIndex,
-    "size" | "largestHost" | "countOfHost" | "countOfSameUser" | "countOfSameUserInRoom" | "of" | "ofEvent"
+    "size" | "bytes" | "largestHost" | "countOfHost" | "countOfSameUser" | "countOfSameUserInRoom" | "of" | "ofEvent"
   >;
   /** Whether the operator named a homeserver. */
   readonly isListed: (homeserver: ServerName) => boolean;
@@ -29,8 +30,8 @@ export const MAX_JOBS_PER_HOMESERVER = 1000;
 export const MAX_UNLISTED_JOBS = 20_000;
 /** Where no homeserver is named, of all but the one with the most: the other half is kept for that one. */
 export const MAX_STRANGERS_JOBS = 10_000;
-/** In all. */
-export const MAX_JOBS = 100_000;
+/** In all; fewer where their texts are long, by {@linkcode MAX_JOB_BYTES}. */
+export const MAX_JOBS = 50_000;
 
 const NAME_IT = "name your homeservers in LIVEKIT_FULL_ACCESS_HOMESERVERS or LIVEKIT_ALLOWED_HOMESERVERS";
 const ALL_TAKEN = "Too many delayed events are delegated already";
@@ -59,6 +60,9 @@ export class JobLimits {
     // Who has fewer in all has no more in the room.
     if (ofUser >= MAX_JOBS_PER_USER_AND_ROOM && jobs.countOfSameUserInRoom(delegation) >= MAX_JOBS_PER_USER_AND_ROOM) {
       return `Too many delayed events of this user are delegated for this room (${MAX_JOBS_PER_USER_AND_ROOM} at most)`;
+    }
+    if (jobs.bytes + jobBytes(delegation) > MAX_JOB_BYTES) {
+      return this.#reach(MAX_JOB_BYTES, "add a replica", ALL_TAKEN);
     }
     if (isListed(homeserver)) return jobs.size < MAX_JOBS ? null : this.#reach(MAX_JOBS, "add a replica", ALL_TAKEN);
     if (jobs.size >= MAX_UNLISTED_JOBS) return this.#reach(MAX_UNLISTED_JOBS, NAME_IT, ALL_TAKEN);

@@ -9,6 +9,7 @@ import type { ActionOutcome, DelayedEvents } from "../matrix/delayed_events.ts";
 import { LeaveCalls } from "./calls/calls.ts";
 import { LeaveCall } from "./calls/leave_call.ts";
 import type { TokenBuckets } from "./calls/token_bucket.ts";
+import { MAX_JOB_BYTES } from "./job_bytes.ts";
 import { type ActiveJob, JobIndex, type LeaveCounts } from "./job_index.ts";
 import {
   type Delegation,
@@ -100,6 +101,7 @@ export class LeaveManager {
   /** Opens the store and goes on with what is in it. */
   async start(): Promise<void> {
     await this.#deps.store.open({
+      isFull: () => this.#index.bytes >= MAX_JOB_BYTES,
       adopt: (jobs) => this.#adoptAll(jobs),
       release: (room) => this.#index.inRoom(room).forEach((active) => this.#drop(active)),
       deliver: (event) => {

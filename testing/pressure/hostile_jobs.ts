@@ -22,7 +22,7 @@ const REDIS_GROUP = 100;
 const DELEGATING_LOOPS = 64;
 
 const SILENT = { debug() {}, info() {}, warning() {}, error: console.error };
-const NOBODY = { adopt() {}, release() {}, deliver() {}, gap() {} };
+const NOBODY = { isFull: () => false, adopt() {}, release() {}, deliver() {}, gap() {} };
 
 /** A state directory that is full at the start. */
 export const jobsInStateDirectory: Pressure = {

@@ -151,6 +151,7 @@ class Reading {
       isSuperseded: () => false,
       handOver: () => {},
       listener: {
+        isFull: () => false,
         adopt: (jobs) => void this.adopted.push(...jobs),
         deliver: (event) => void this.events.push(event),
         release: () => {},

@@ -43,6 +43,7 @@ function bench(
       },
       jobs: {
         size: jobs,
+        bytes: 0,
         largestHost: "",
         countOfHost: () => jobs,
         countOfSameUser: () => 0,

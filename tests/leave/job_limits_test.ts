@@ -42,6 +42,7 @@ function limitsOver(index: JobIndex, others: Partial<JobLimitsDeps["jobs"]> = {}
   const log = new RecordingLog();
   const jobs: JobLimitsDeps["jobs"] = {
     size: index.size,
+    bytes: index.bytes,
     largestHost: index.largestHost,
     countOfHost: (host) => index.countOfHost(host),
     countOfSameUser: (delegation) => index.countOfSameUser(delegation),
@@ -54,9 +55,9 @@ function limitsOver(index: JobIndex, others: Partial<JobLimitsDeps["jobs"]> = {}
   return { log, limits: new JobLimits({ jobs, isListed, namesServers, log }) };
 }
 
-Deno.test("the limits are 20 jobs per user, 4 in a room, 1,000 per homeserver that is not listed, 100,000 in all", () => {
+Deno.test("the limits are 20 jobs per user, 4 in a room, 1,000 per homeserver that is not listed, 50,000 in all", () => {
   const limits = [MAX_JOBS_PER_USER, MAX_JOBS_PER_USER_AND_ROOM, MAX_JOBS_PER_HOMESERVER, MAX_JOBS];
-  assert.deepEqual(limits, [20, 4, 1000, 100_000]);
+  assert.deepEqual(limits, [20, 4, 1000, 50_000]);
 });
 
 Deno.test("the 21st job of a user is refused, whatever device it is for; one of the 20 may be replaced", () => {
@@ -138,8 +139,8 @@ Deno.test("of all places, homeservers that nobody named share a fifth", () => {
     limitsOver(new JobIndex(), { size }).limits.refusal(delegationOf(user, 0));
   assert.equal(wish(19_999, "@a:other.example"), null);
   assert.equal(wish(20_000, "@a:other.example"), "Too many delayed events are delegated already");
-  assert.equal(wish(99_999, ALICE), null);
-  assert.equal(wish(100_000, ALICE), "Too many delayed events are delegated already");
+  assert.equal(wish(49_999, ALICE), null);
+  assert.equal(wish(50_000, ALICE), "Too many delayed events are delegated already");
 });
 
 Deno.test("where no homeserver is named, the one with the most jobs is never crowded out by strangers", () => {

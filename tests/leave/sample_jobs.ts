@@ -31,5 +31,12 @@ export function sampleJob(n: number, changes: Partial<StoredJob> = {}): StoredJo
 /** A listener that remembers what it was given. */
 export function recordingListener(): StoreListener & { readonly adopted: StoredJob[] } {
   const adopted: StoredJob[] = [];
-  return { adopted, adopt: (jobs) => void adopted.push(...jobs), release() {}, deliver() {}, gap() {} };
+  return {
+    adopted,
+    isFull: () => false,
+    adopt: (jobs) => void adopted.push(...jobs),
+    release() {},
+    deliver() {},
+    gap() {},
+  };
 }

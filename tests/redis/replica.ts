@@ -36,6 +36,8 @@ export class Replica implements AsyncDisposable {
   readonly released: RoomAlias[] = [];
   gaps = 0;
   readonly #timers = new Map<ReturnType<typeof setTimeout>, () => void>();
+  /** As many jobs fit, a few more when they come together. */
+  fits = Infinity;
   #isDead = false;
   #isStalled = false;
 
@@ -64,6 +66,7 @@ export class Replica implements AsyncDisposable {
 
   open(): Promise<void> {
     return this.store.open({
+      isFull: () => this.jobs.size >= this.fits,
       adopt: (jobs) => {
         for (const job of jobs) this.jobs.set(keyText(job), job);
       },

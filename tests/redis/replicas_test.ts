@@ -68,6 +68,20 @@ Deno.test("each room has one owner at a time, and those of a replica that dies h
   assert.equal(keys.size, jobs.length);
 });
 
+Deno.test("a replica takes no rooms over for whose jobs it has no place, and another that has takes them", async () => {
+  await using server = await RedisServer.start();
+  await using one = await Replica.open(server.url);
+  await Promise.all(Array.from({ length: ROOMS }, (_, n) => one.accept(jobIn(n, n))));
+  const full = new Replica(server.url);
+  full.fits = 0;
+  await using two = full;
+  await two.open();
+  await one.store.close();
+  await using three = await Replica.open(server.url);
+  await until(() => three.jobs.size === ROOMS);
+  assert.equal(two.jobs.size, 0);
+});
+
 Deno.test("a replica that is stopped gives its rooms back at once, in fair shares", async () => {
   await using server = await RedisServer.start();
   const one = await Replica.open(server.url);

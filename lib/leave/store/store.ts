@@ -24,6 +24,8 @@ export type ParticipantEvent =
 
 /** What the store tells the manager. */
 export interface StoreListener {
+  /** Whether no more jobs fit now: then the store keeps further ones to itself until some are over. */
+  isFull(): boolean;
   /** These jobs are now ours to work on: at start, after a take-over, or handed in at another replica. */
   adopt(jobs: readonly StoredJob[]): void;
   /** This room is another replica's from now on: its jobs are dropped from memory, and stay stored. */

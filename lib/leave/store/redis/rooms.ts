@@ -103,11 +103,11 @@ export class RedisRooms {
     return adopted;
   }
 
-  /** Claims rooms that nobody works on, until there are none. */
+  /** Claims rooms that nobody works on, until there are none or no more jobs fit. */
   async claimFree(): Promise<void> {
     const taken = { rooms: 0, events: 0 };
     try {
-      for (;;) {
+      while (!this.#deps.listener.isFull()) {
         const { left, rooms } = await this.#deps.commands.claim(ROOMS_AT_ONCE);
         for (const { room, ...claimed } of rooms) taken.events += this.own(room, claimed).length;
         taken.rooms += rooms.length;

@@ -33,6 +33,7 @@ export interface SqliteLoaderParts {
 // Some 20 ms of work, that of the listener included: nothing else runs meanwhile.
 const PAGE_ROWS = 400;
 const FIRST_RETRY_MS = 1000;
+const FULL_PAUSE_MS = 1000;
 const MAX_RETRY_MS = 30_000;
 
 interface Row {
@@ -71,6 +72,10 @@ export class SqliteLoader {
     let failures = 0;
     let pauseMs = 0;
     while (await this.#pause(pauseMs)) {
+      if (this.#parts.listener.isFull()) {
+        pauseMs = FULL_PAUSE_MS;
+        continue;
+      }
       const rows = this.#read(this.#page, after);
       if (rows === null) {
         pauseMs = Math.min(FIRST_RETRY_MS * 2 ** failures++, MAX_RETRY_MS);

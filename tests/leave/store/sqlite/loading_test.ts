@@ -102,6 +102,24 @@ Deno.test("a store is open before a job is loaded; they come page by page, and t
   await bench.store.close();
 });
 
+Deno.test("jobs that do not fit wait in the file until others are over", async () => {
+  using state = new StateDirectory();
+  const before = await StoreBench.open(state.directory, clock);
+  await accept(before, ...many(900));
+  await before.store.close();
+  const turns = new Turns();
+  const bench = new StoreBench(state.directory, clock, { sleep: turns.sleep });
+  let fits = 400;
+  const isFull = () => bench.listener.adopted.length >= fits;
+  await bench.store.open({ ...bench.listener, isFull });
+  for (let turn = 0; turn < 5; turn++) await turns.next();
+  assert.deepEqual([bench.listener.adopted.length, turns.pauses], [400, [0, 0, 1000, 1000, 1000, 1000]]);
+  fits = Infinity;
+  await turns.all();
+  assert.equal(new Set(bench.listener.adopted.map(({ delayId }) => delayId)).size, 900);
+  await bench.store.close();
+});
+
 Deno.test("what a new job replaces is handed out before it, and never again", async () => {
   using state = new StateDirectory();
   const { turns, bench, adopted } = await openWith(state, many(3));
