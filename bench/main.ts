@@ -26,7 +26,7 @@ const { values: options } = parseArgs({
 });
 const runs = options.quick ? 1 : 5;
 const seconds = options.quick ? 2 : 3;
-const warmUpSeconds = options.quick ? 4 : 8;
+const warmUpRequests = options.quick ? 5000 : 15_000;
 
 let serial = 0;
 let wrongAnswers = 0;
@@ -39,7 +39,7 @@ const { local, federated, hanging } = rig.fakes;
 // Warm-up: V8 takes some ten thousand requests until it has compiled what matters.
 for (const subject of [service, bare]) {
   for (const warm of [() => bodies(local, "room"), () => bodies(local, null, 1)]) {
-    await load(subject, warm(), AT_ONCE, warmUpSeconds);
+    for (let done = 0; done < warmUpRequests;) done += (await load(subject, warm(), AT_ONCE, seconds)).requests;
   }
 }
 const rows: Record<string, Row> = {
