@@ -119,7 +119,8 @@ export function createFront(options: FrontOptions = {}): Front {
   let port = CLIENT.port;
   return {
     app(request, remoteAddr = { ...CLIENT, port: port++ }) {
-      if (!request.headers.has("content-length")) request.headers.set("transfer-encoding", "chunked");
+      const isChunked = request.body !== null && !request.headers.has("content-length");
+      if (isChunked) request.headers.set("transfer-encoding", "chunked");
       return app(request, { remoteAddr });
     },
     log,

@@ -236,8 +236,9 @@ function peerOf({ remoteAddr }: RequestInfo): string | null {
   return "hostname" in remoteAddr ? remoteAddr.hostname : null;
 }
 
-function isBodyless({ headers, body }: Request): boolean {
-  return headers.get("content-length") === "0" || body === null;
+function isBodyless({ headers }: Request): boolean {
+  const length = headers.get("content-length");
+  return length === "0" || length === null && !headers.has("transfer-encoding");
 }
 
 /** Another replica, or the next process, is there at once. */

@@ -40,7 +40,7 @@ export class BodyReader {
    * @param peer The other end of a connection that may speak HTTP/2; one without a port is a neighbor, and not bounded.
    * @throws MatrixError 413 as soon as it is known to be over the cap, 408 when it has not arrived in time or has to
    * make room for others, 400 when the client went away in the middle, 503 for what only HTTP/2 can do: a second body on
-   * a connection, and one that has neither a length nor chunks.
+   * a connection.
    */
   async read(request: Request, maxBytes: number, signal: AbortSignal, peer?: Deno.Addr): Promise<Uint8Array> {
     const declared = request.headers.get("content-length");
@@ -55,7 +55,8 @@ export class BodyReader {
     if (this.#held >= 2 * this.#limit) throw new MatrixError(503, "M_UNKNOWN", "Too many large requests at once");
     if (declared !== null) return await this.#readLarge(this.#occupy(connection, this.#hold(request.bytes())), signal);
     if (request.body === null) return new Uint8Array();
-    if (connection !== null && !request.headers.has("transfer-encoding")) throw onlyInHttp2();
+    // In HTTP/1.1 there is no body then (RFC 9112, 6.3). HTTP/2's is left unread.
+    if (connection !== null && !request.headers.has("transfer-encoding")) return new Uint8Array();
     const reader = request.body.getReader();
     try {
       return await this.#readLarge(this.#occupy(connection, this.#hold(collect(reader, maxBytes))), signal);
@@ -132,5 +133,5 @@ function tooLarge(maxBytes: number): MatrixError {
 }
 
 function onlyInHttp2(): MatrixError {
-  return new MatrixError(503, "M_UNKNOWN", "One request at a time, with a length or in chunks");
+  return new MatrixError(503, "M_UNKNOWN", "One request at a time");
 }

@@ -39,11 +39,20 @@ class Connection implements Disposable {
   }
 }
 
+Deno.test("a probe by HTTP/1.1 without a body needs no length, and is M_NOT_JSON", async () => {
+  await using service = await ServiceProcess.start(LEAST);
+  using connection = await Deno.connect({ hostname: "127.0.0.1", port: Number(new URL(service.url).port) });
+  const probe = "POST /delegate_delayed_leave HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n";
+  await connection.write(new TextEncoder().encode(probe));
+  const answer = await new Response(connection.readable).text();
+  assert.match(answer, /^HTTP\/1\.1 400 [^]*M_NOT_JSON/);
+});
+
 Deno.test("a connection of HTTP/2 has one body read at a time, and none without a length", async () => {
   await using service = await ServiceProcess.start(LEAST);
   using connection = new Connection(service.url);
   assert.equal(await connection.ask({ "content-length": "2" }, "{}"), 400);
-  assert.equal(await connection.ask({}, "{}"), 503);
+  assert.equal(await connection.ask({}, "{}"), 400);
   assert.equal(await connection.ask({ "content-length": "70000" }, null), 413);
   assert.equal(await connection.ask({ ":path": `/${"x".repeat(9000)}` }, "{}"), 414);
 
