@@ -72,12 +72,6 @@ export function fieldOf(key: JobKey): string {
   return escaped(keyText(key));
 }
 
-/** Where the fields of a room's jobs are among all fields in the order of their bytes: between these two texts. */
-export function fieldsOfRoom(room: RoomAlias): readonly [after: string, before: string] {
-  const start = escaped(JSON.stringify([room]).slice(0, -1));
-  return [`${start},"`, `${start},#`];
-}
-
 /** Writes a job. Times lose what is below 1 ms. */
 export function encodeJob(job: StoredJob): StoredTexts {
   const startedAt = formatTime(job.timerStartedAt);

@@ -3,22 +3,22 @@
 
 import type { JobKey } from "../../machine/job.ts";
 import { openSqliteFile, type SqliteFileDeps } from "./file.ts";
-import { SqliteLoader, type SqliteLoaderDeps } from "./loader.ts";
+import { loadJobs } from "./loader.ts";
 import { SqliteWriter, type SqliteWriterDeps } from "./writer.ts";
 import type { LeaveStore, ParticipantEvent, Saved, StoredJob, StoreListener } from "../store.ts";
 
 /** What the store needs from outside. */
-export type SqliteStoreDeps = SqliteFileDeps & SqliteLoaderDeps & SqliteWriterDeps;
+export type SqliteStoreDeps = SqliteFileDeps & SqliteWriterDeps;
 
 /** Keeps jobs in a directory. */
 export class SqliteStore implements LeaveStore {
   readonly description: string;
   readonly #deps: SqliteStoreDeps;
-  readonly #opening = new AbortController();
+  readonly #closing = new AbortController();
   #writer: SqliteWriter | null = null;
-  /** While there are jobs that were not handed out. */
-  #loader: SqliteLoader | null = null;
-  #loading: Promise<void> | undefined;
+  /** What comes meanwhile waits for it, so that it finds all jobs there; null once they are. */
+  #loading: Promise<void> | null = null;
+  #isLoaded = Promise.resolve();
 
   constructor(deps: SqliteStoreDeps) {
     this.#deps = deps;
@@ -31,31 +31,35 @@ export class SqliteStore implements LeaveStore {
    * @throws StateDirectoryError when another process keeps the directory for 30 s, and when it can't be used.
    */
   async open(listener: StoreListener): Promise<void> {
-    const database = await openSqliteFile(this.#deps, this.#opening.signal);
-    const writer = new SqliteWriter(database, this.#deps);
-    const loader = new SqliteLoader({ database, writer, listener, signal: this.#opening.signal }, this.#deps);
-    this.#writer = writer;
-    this.#loader = loader;
-    this.#loading = loader.run().finally(() => this.#loader = null);
+    const { signal } = this.#closing;
+    const database = await openSqliteFile(this.#deps, signal);
+    const writer = this.#writer = new SqliteWriter(database, this.#deps);
+    const { promise, resolve } = Promise.withResolvers<void>();
+    this.#loading = promise.then(() => {
+      this.#loading = null;
+    });
+    // A disk that gives nothing keeps nobody waiting, nor do jobs for which there is no room.
+    this.#isLoaded = loadJobs({ ...this.#deps, database, writer, listener, signal, onHalt: resolve }).finally(resolve);
   }
 
-  async accept(job: StoredJob): Promise<Saved> {
-    if (this.#loader?.replace(job)) return { owner: "here", isDurable: true };
-    return { owner: "here", isDurable: await this.#writer?.put(job) ?? false };
+  accept(job: StoredJob): Promise<Saved> {
+    const accept = async (): Promise<Saved> => ({ owner: "here", isDurable: await this.#writer?.put(job) ?? false });
+    return this.#loading?.then(async () => {
+      // What is stored of the same event knows more about it.
+      return this.#writer?.holds(job) ? { owner: "here", isDurable: true } : await accept();
+    }) ?? accept();
   }
 
   update(job: StoredJob): void {
-    this.#loader?.skip(job, job.delayId);
-    this.#writer?.change(job);
+    this.#whenLoaded(() => this.#writer?.change(job));
   }
 
   remove(key: JobKey, delayId: string): void {
-    this.#loader?.skip(key, delayId);
-    this.#writer?.remove(key, delayId);
+    this.#whenLoaded(() => this.#writer?.remove(key, delayId));
   }
 
-  async route({ room }: ParticipantEvent): Promise<"here"> {
-    await this.#loader?.handOutRoom(room);
+  async route(_event: ParticipantEvent): Promise<"here"> {
+    await this.#loading;
     return "here";
   }
 
@@ -64,9 +68,14 @@ export class SqliteStore implements LeaveStore {
   }
 
   async close(): Promise<void> {
-    this.#opening.abort();
-    this.#loader = null;
-    this.#writer?.close();
+    this.#closing.abort();
+    await this.#isLoaded;
     await this.#loading;
+    this.#writer?.close();
+  }
+
+  #whenLoaded(run: () => void): void {
+    if (this.#loading === null) run();
+    else void this.#loading.then(run);
   }
 }

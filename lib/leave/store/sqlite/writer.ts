@@ -2,16 +2,17 @@
 // with it, so changes are written in groups, and of each job only the last one.
 
 import type { DatabaseSync, StatementSync } from "node:sqlite";
+import type { Clock } from "../../../async/clock.ts";
+import { errorText } from "../../../log/error_text.ts";
 import type { Log } from "../../../log/log.ts";
 import type { JobKey } from "../../machine/job.ts";
-import { encodeJob, fieldOf } from "../stored_job.ts";
-import type { StoredJob } from "../store.ts";
+import { decodeJob, encodeJob, fieldOf } from "../stored_job.ts";
+import { isSameEvent, type StoredJob } from "../store.ts";
 
 /** What the writer needs from outside. */
 export interface SqliteWriterDeps {
   readonly directory: string;
-  readonly monotonicNow: () => number;
-  readonly setTimer: (run: () => void, delayMs: number) => () => void;
+  readonly clock: Clock;
   readonly log: Log;
 }
 
@@ -27,14 +28,11 @@ const MAX_GROUP_ROWS = 500;
 const FIRST_RETRY_MS = 1000;
 const MAX_RETRY_MS = 30_000;
 
-interface Row {
-  /** Of the job that this row should hold. */
-  delayId: string | null;
-  /** What is to be written; null = the row is to go; undefined = nothing. */
-  pending: string | null | undefined;
-  isInFile: boolean;
-  /** Told whether the row was written; null = nobody is. */
-  waiting: ((isDurable: boolean) => void)[] | null;
+interface Change {
+  /** What the row is to hold; null = it is to go. */
+  readonly value: string | null;
+  /** Told whether that is on the disk. */
+  readonly waiting: ((isDurable: boolean) => void)[];
 }
 
 /** Writes jobs; while the disk takes none it keeps the last change of each job in memory and tries again. */
@@ -43,8 +41,9 @@ export class SqliteWriter {
   readonly #database: DatabaseSync;
   readonly #put: StatementSync;
   readonly #delete: StatementSync;
-  readonly #rows = new Map<string, Row>();
-  readonly #dirty = new Set<string>();
+  readonly #select: StatementSync;
+  /** By field, the oldest first. */
+  readonly #changes = new Map<string, Change>();
   #timer: { readonly at: number; readonly cancel: () => void } | null = null;
   #lastCommitMs = 0;
   /** Commits that failed in a row. */
@@ -59,62 +58,48 @@ export class SqliteWriter {
       "INSERT INTO jobs (field, value) VALUES (?, ?) ON CONFLICT (field) DO UPDATE SET value = excluded.value",
     );
     this.#delete = database.prepare("DELETE FROM jobs WHERE field = ?");
+    this.#select = database.prepare("SELECT value FROM jobs WHERE field = ?");
   }
 
-  /** Whether something was told about a row. One that is gone from the file as well is forgotten. */
-  knows(field: string): boolean {
-    return this.#rows.has(field);
+  /** Whether a row is about to be written or removed. */
+  isChanging(field: string): boolean {
+    return this.#changes.has(field);
   }
 
-  /** Takes note of a job that the file holds. */
-  found(field: string, job: StoredJob): void {
-    this.#rows.set(field, { delayId: job.delayId, pending: undefined, isInFile: true, waiting: null });
-  }
-
-  /** Removes what the file holds and nobody can use. */
-  discard(field: string): void {
-    this.#rows.set(field, { delayId: null, pending: null, isInFile: true, waiting: null });
-    this.#mark(field, LAZY_GROUP_MS);
+  /** Whether a job of the same event stands in the place of this one. */
+  holds(job: StoredJob): boolean {
+    const held = this.#jobAt(fieldOf(job));
+    return held !== null && isSameEvent(held, job);
   }
 
   /** Writes a job, whatever stands in its place; resolves with whether it is on the disk. */
   put(job: StoredJob): Promise<boolean> {
     if (this.#isClosed) return Promise.resolve(false);
     const { field, value } = encodeJob(job);
-    const row = this.#rows.get(field) ?? { delayId: null, pending: null, isInFile: false, waiting: null };
-    row.delayId = job.delayId;
-    row.pending = value;
-    this.#rows.set(field, row);
-    this.#mark(field, this.#groupMs);
+    const { waiting } = this.#set(field, value, this.#groupMs);
     // A disk that has just failed is not worth a wait.
-    if (this.#failures > 0) return Promise.resolve(false);
-    return new Promise((resolve) => (row.waiting ??= []).push(resolve));
+    return this.#failures > 0 ? Promise.resolve(false) : new Promise((resolve) => waiting.push(resolve));
   }
 
   /** Writes a job soon, unless it was removed or another event took its place. */
   change(job: StoredJob): void {
     const { field, value } = encodeJob(job);
-    const row = this.#rows.get(field);
-    if (row === undefined || row.delayId !== job.delayId || this.#isClosed) return;
-    row.pending = value;
-    this.#mark(field, LAZY_GROUP_MS);
+    if (this.#jobAt(field)?.delayId === job.delayId) this.#set(field, value, LAZY_GROUP_MS);
   }
 
   /** Removes a job at once, unless another event took its place: who starts next must not send its leave again. */
   remove(key: JobKey, delayId: string): void {
     const field = fieldOf(key);
-    const row = this.#rows.get(field);
-    if (row === undefined || row.delayId !== delayId || this.#isClosed) return;
-    if (row.isInFile) {
-      row.delayId = null;
-      row.pending = null;
-      this.#mark(field, this.#groupMs);
-    } else {
-      // Else a disk that stays full would fill the memory with the removals of what it never held.
-      this.#rows.delete(field);
-      this.#dirty.delete(field);
-      tell(row, true);
-    }
+    if (this.#jobAt(field)?.delayId !== delayId) return;
+    if (this.#inFile(field) !== null) return void this.#set(field, null, this.#groupMs);
+    // Else a disk that stays full would fill the memory with the removals of what it never held.
+    tell(this.#changes.get(field), true);
+    this.#changes.delete(field);
+  }
+
+  /** Removes what the file holds and nobody can use. */
+  discard(field: string): void {
+    this.#set(field, null, LAZY_GROUP_MS);
   }
 
   /** Writes what is pending and lets go of the file. */
@@ -123,46 +108,66 @@ export class SqliteWriter {
     this.#isClosed = true;
     this.#stopTimer();
     let isWriting = true;
-    while (isWriting && this.#dirty.size > 0) isWriting = this.#commit();
+    while (isWriting && this.#changes.size > 0) isWriting = this.#commit();
     const { directory, log } = this.#deps;
-    if (this.#dirty.size > 0) {
+    if (this.#changes.size > 0) {
       log.error(
         "Cannot write the last changes of delayed leave events to the state directory: they are lost. Free space on " +
           "its disk, or look after its health, before the next start",
-        { directory, lost: this.#dirty.size },
+        { directory, lost: this.#changes.size },
       );
     }
     try {
       this.#database.exec("PRAGMA wal_checkpoint(TRUNCATE)");
     } catch (error) {
       // What is committed stays in the log file beside it, and is found there.
-      log.warning("Cannot tidy up the state directory: look after the health of its disk", {
-        directory,
-        cause: messageOf(error),
-      });
+      const cause = errorText(error);
+      log.warning("Cannot tidy up the state directory: look after the health of its disk", { directory, cause });
     }
     this.#database.close();
+  }
+
+  /** The job that a row holds, or is about to hold; null for none. */
+  #jobAt(field: string): StoredJob | null {
+    if (this.#isClosed) return null;
+    const change = this.#changes.get(field);
+    const value = change === undefined ? this.#inFile(field) : change.value;
+    return value === null ? null : decodeJob({ field, value }, this.#deps.clock.now());
+  }
+
+  /** What is in the file; null for nothing, and when the disk does not give it. */
+  #inFile(field: string): string | null {
+    try {
+      const value = this.#select.get(field)?.value;
+      return typeof value === "string" ? value : null;
+    } catch {
+      return null;
+    }
+  }
+
+  #set(field: string, value: string | null, groupMs: number): Change {
+    // Whoever waits for what stood here waits for what takes its place.
+    const change = { value, waiting: this.#changes.get(field)?.waiting ?? [] };
+    this.#changes.set(field, change);
+    if (this.#failures === 0) this.#commitWithin(groupMs);
+    return change;
   }
 
   get #groupMs(): number {
     return Math.min(Math.max(this.#lastCommitMs, MIN_GROUP_MS), MAX_GROUP_MS);
   }
 
-  #mark(field: string, groupMs: number): void {
-    this.#dirty.add(field);
-    if (this.#failures === 0) this.#commitWithin(groupMs);
-  }
-
   #commitWithin(delayMs: number): void {
     if (this.#isClosed) return;
-    const at = this.#deps.monotonicNow() + delayMs;
+    const { clock } = this.#deps;
+    const at = clock.monotonicNow() + delayMs;
     if (this.#timer !== null && this.#timer.at <= at) return;
     this.#stopTimer();
     const onDue = () => {
       this.#timer = null;
       this.#commit();
     };
-    this.#timer = { at, cancel: this.#deps.setTimer(onDue, delayMs) };
+    this.#timer = { at, cancel: clock.setTimer(onDue, delayMs) };
   }
 
   #stopTimer(): void {
@@ -172,84 +177,58 @@ export class SqliteWriter {
 
   /** @returns Whether the disk took a group of changes. */
   #commit(): boolean {
-    const fields = this.#dirty.values().take(MAX_GROUP_ROWS).toArray();
-    const startedAt = this.#deps.monotonicNow();
+    const group = this.#changes.entries().take(MAX_GROUP_ROWS).toArray();
+    const startedAt = this.#deps.clock.monotonicNow();
     try {
-      this.#write(fields);
+      this.#write(group);
     } catch (error) {
       this.#onFailure(error);
       return false;
     }
-    this.#lastCommitMs = this.#deps.monotonicNow() - startedAt;
-    this.#onSuccess(fields);
-    return true;
-  }
-
-  #write(fields: readonly string[]): void {
-    this.#database.exec("BEGIN IMMEDIATE");
-    try {
-      for (const field of fields) {
-        const value = this.#rows.get(field)?.pending;
-        if (value === null) this.#delete.run(field);
-        else if (value !== undefined) this.#put.run(field, value);
-      }
-      this.#database.exec("COMMIT");
-    } catch (error) {
-      this.#rollBack();
-      throw error;
-    }
-  }
-
-  #rollBack(): void {
-    try {
-      this.#database.exec("ROLLBACK");
-    } catch {
-      // SQLite has done it already: it does after the graver errors.
-    }
-  }
-
-  #onSuccess(fields: readonly string[]): void {
-    for (const field of fields) {
-      this.#dirty.delete(field);
-      const row = this.#rows.get(field);
-      if (row === undefined) continue;
-      row.isInFile = row.pending !== null;
-      row.pending = undefined;
-      if (!row.isInFile) this.#rows.delete(field);
-      tell(row, true);
+    this.#lastCommitMs = this.#deps.clock.monotonicNow() - startedAt;
+    for (const [field, change] of group) {
+      this.#changes.delete(field);
+      tell(change, true);
     }
     // A group of nothing proves nothing: what was held has been removed meanwhile.
-    if (this.#failures > 0 && fields.length > 0) {
+    if (this.#failures > 0 && group.length > 0) {
       const { directory, log } = this.#deps;
       log.info("The state directory can be written again", { directory, throttle: true });
     }
     this.#failures = 0;
     // The next turn of the event loop is for others.
-    if (this.#dirty.size > 0) this.#commitWithin(MIN_GROUP_MS);
+    if (this.#changes.size > 0) this.#commitWithin(MIN_GROUP_MS);
+    return true;
+  }
+
+  #write(group: readonly (readonly [field: string, change: Change])[]): void {
+    this.#database.exec("BEGIN IMMEDIATE");
+    try {
+      for (const [field, { value }] of group) {
+        if (value === null) this.#delete.run(field);
+        else this.#put.run(field, value);
+      }
+      this.#database.exec("COMMIT");
+    } catch (error) {
+      // SQLite has done it already after the graver errors.
+      if (this.#database.isTransaction) this.#database.exec("ROLLBACK");
+      throw error;
+    }
   }
 
   #onFailure(error: unknown): void {
     const { directory, log } = this.#deps;
-    for (const field of this.#dirty) {
-      const row = this.#rows.get(field);
-      if (row !== undefined) tell(row, false);
-    }
+    for (const change of this.#changes.values()) tell(change, false);
     log.error(
       "Cannot write delayed leave events to the state directory: they are held in memory, and a restart loses them. " +
         "Free space on its disk, or look after its health",
-      { directory, waiting: this.#dirty.size, cause: messageOf(error), throttle: true },
+      { directory, waiting: this.#changes.size, cause: errorText(error), throttle: true },
     );
     this.#commitWithin(Math.min(FIRST_RETRY_MS * 2 ** this.#failures, MAX_RETRY_MS));
     this.#failures++;
   }
 }
 
-function tell(row: Row, isDurable: boolean): void {
-  const { waiting } = row;
-  row.waiting = null;
-  for (const resolve of waiting ?? []) resolve(isDurable);
-}
-
-function messageOf(error: unknown): string {
-  return error instanceof Error ? error.message : String(error);
+function tell(change: Change | undefined, isDurable: boolean): void {
+  for (const resolve of change?.waiting.splice(0) ?? []) resolve(isDurable);
 }

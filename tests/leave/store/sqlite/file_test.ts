@@ -111,6 +111,49 @@ Deno.test("a directory that cannot be used is an error that names it and says wh
   }
 });
 
+for (const suffix of ["", "-wal", "-shm", "-journal"]) {
+  for (const isThere of [true, false]) {
+    Deno.test(`a link at ${FILE_NAME}${suffix} is refused by name, and ${isThere ? "its target" : "nothing"} is touched`, async () => {
+      using state = new StateDirectory();
+      const directory = `${state.directory}/store`;
+      await fillWith(directory, 1);
+      const [link, target] = [`${directory}/${FILE_NAME}${suffix}`, `${state.directory}/target`];
+      if (suffix === "") Deno.removeSync(link);
+      if (isThere) Deno.writeTextFileSync(target, "", { mode: 0o644 });
+      Deno.symlinkSync(target, link);
+      const bench = new StoreBench(directory);
+      await assert.rejects(bench.store.open(bench.listener), ({ name, message }: Error) => {
+        assert.equal(name, "StateDirectoryError");
+        return message ===
+          `Cannot open the state directory "${directory}": "${link}" is a symbolic link, expected a file. Remove it`;
+      });
+      assert.equal([...Deno.readDirSync(state.directory)].length, isThere ? 2 : 1);
+      if (isThere) {
+        assert.deepEqual([(Deno.statSync(target).mode ?? 0) & 0o777, Deno.statSync(target).size], [0o644, 0]);
+      }
+    });
+  }
+}
+
+Deno.test("a directory may be a link: systemd makes one for a dynamic user", async () => {
+  using state = new StateDirectory();
+  Deno.mkdirSync(`${state.directory}/private`, { mode: 0o700 });
+  Deno.symlinkSync(`${state.directory}/private`, `${state.directory}/public`);
+  await fillWith(`${state.directory}/public`, 1);
+  assert.deepEqual(await storedIds(`${state.directory}/private`), ["syd_0"]);
+});
+
+for (const [mode, isSafe] of [[0o700, true], [0o755, true], [0o770, false], [0o702, false], [0o1777, false]] as const) {
+  Deno.test(`a directory of mode ${mode.toString(8)} ${isSafe ? "is taken as it is" : "is warned about"}`, async () => {
+    using state = new StateDirectory();
+    Deno.chmodSync(state.directory, mode);
+    const { store, log } = await StoreBench.open(state.directory);
+    await store.close();
+    const warnings = log.of("warning").map(({ message, fields }) => [message.slice(0, 24), fields.directory]);
+    assert.deepEqual(warnings, isSafe ? [] : [["Others on this host may ", state.directory]]);
+  });
+}
+
 const PAGE = 4096;
 const UNUSABLE: Readonly<Record<string, (path: string) => void>> = {
   "text": (path) => Deno.writeTextFileSync(path, "precious text ".repeat(1000)),

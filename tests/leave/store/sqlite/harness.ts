@@ -4,7 +4,8 @@
 import { DatabaseSync } from "node:sqlite";
 import { setTimeout as sleepFor } from "node:timers/promises";
 import { FILE_NAME } from "../../../../lib/leave/store/sqlite/file.ts";
-import { SqliteStore, type SqliteStoreDeps } from "../../../../lib/leave/store/sqlite/store.ts";
+import { SqliteStore } from "../../../../lib/leave/store/sqlite/store.ts";
+import type { Clock } from "../../../../lib/async/clock.ts";
 import type { StoredJob } from "../../../../lib/leave/store/store.ts";
 import { RecordingLog } from "../../../../testing/recording_log.ts";
 import { ManualClock } from "../../../../testing/manual_clock.ts";
@@ -81,20 +82,18 @@ export class StoreBench {
   /** Opened last; there is none before the store opens. */
   database: CountingDatabase | undefined;
 
-  /** @param changes Replaced parts: timers are manual ones by default, and a wait passes at once. */
-  constructor(directory: string, clock = new ManualClock(), changes: Partial<SqliteStoreDeps> = {}) {
+  /** @param changes How to wait; by default that takes no time. Timers are manual ones. */
+  constructor(directory: string, clock = new ManualClock(), changes: Partial<Pick<Clock, "sleep">> = {}) {
     this.clock = clock;
+    const sleep: Clock["sleep"] = (durationMs) => {
+      clock.advance(durationMs);
+      return Promise.resolve();
+    };
     this.store = new SqliteStore({
       directory,
-      ...clock,
-      sleep: (durationMs) => {
-        clock.advance(durationMs);
-        return Promise.resolve();
-      },
-      setTimer: this.timers.setTimer,
+      clock: { ...clock, sleep, setTimer: this.timers.setTimer, ...changes },
       log: this.log,
       openDatabase: (path) => this.database = new CountingDatabase(path, { timeout: 0 }),
-      ...changes,
     });
   }
 

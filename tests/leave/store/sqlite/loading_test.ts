@@ -85,7 +85,7 @@ function openedLines(bench: StoreBench) {
 
 Deno.test("a store is open before a job is loaded; they come page by page, and the log says when all are there", async () => {
   using state = new StateDirectory();
-  const { turns, bench, adopted } = await openWith(state, many(900));
+  const { turns, bench, adopted } = await openWith(state, many(450));
   const counts: number[] = [];
   for (let turn = 0; turn < 4; turn++) {
     assert.deepEqual(openedLines(bench), []);
@@ -93,10 +93,10 @@ Deno.test("a store is open before a job is loaded; they come page by page, and t
     clock.advance(250);
     await turns.next();
   }
-  assert.deepEqual(counts, [0, 400, 800, 900]);
-  assert.equal(new Set(adopted()).size, 900);
+  assert.deepEqual(counts, [0, 200, 400, 450]);
+  assert.equal(new Set(adopted()).size, 450);
   assert.deepEqual(openedLines(bench).map(({ fields }) => fields), [
-    { directory: state.directory, found: 900, seconds: 1 },
+    { directory: state.directory, found: 450, seconds: 1 },
   ]);
   assert.deepEqual(turns.pauses, [0, 0, 0, 0]);
   await bench.store.close();
@@ -112,22 +112,29 @@ Deno.test("jobs that do not fit wait in the file until others are over", async (
   let fits = 400;
   const isFull = () => bench.listener.adopted.length >= fits;
   await bench.store.open({ ...bench.listener, isFull });
-  for (let turn = 0; turn < 5; turn++) await turns.next();
-  assert.deepEqual([bench.listener.adopted.length, turns.pauses], [400, [0, 0, 1000, 1000, 1000, 1000]]);
+  for (let turn = 0; turn < 6; turn++) await turns.next();
+  assert.deepEqual([bench.listener.adopted.length, turns.pauses], [400, [0, 0, 0, 1000, 1000, 1000, 1000]]);
+  // Nobody waits for that.
+  const accepted = bench.store.accept(jobOf(1000));
+  await sleepFor(0);
+  bench.timers.fire();
+  assert.deepEqual(await accepted, { owner: "here", isDurable: true });
   fits = Infinity;
   await turns.all();
-  assert.equal(new Set(bench.listener.adopted.map(({ delayId }) => delayId)).size, 900);
+  assert.equal(new Set(bench.listener.adopted.map(({ delayId }) => delayId)).size, 901);
   await bench.store.close();
 });
 
-Deno.test("what a new job replaces is handed out before it, and never again", async () => {
+Deno.test("a new job waits until what it replaces has been handed out", async () => {
   using state = new StateDirectory();
   const { turns, bench, adopted } = await openWith(state, many(3));
-  const accepted = accept(bench, jobOf(1, { delayId: "syd_next" }));
-  assert.deepEqual(adopted(), ["syd_1"]);
-  assert.deepEqual(await accepted, [true]);
+  const accepted = bench.store.accept(jobOf(1, { delayId: "syd_next" }));
+  await sleepFor(0);
+  assert.deepEqual([adopted(), bench.timers.delays], [[], []]);
   await turns.all();
-  assert.deepEqual(adopted(), ["syd_1", "syd_0", "syd_2"]);
+  assert.deepEqual(adopted(), ["syd_0", "syd_1", "syd_2"]);
+  bench.timers.fire();
+  assert.deepEqual(await accepted, { owner: "here", isDurable: true });
   await bench.store.close();
   assert.deepEqual(await storedIds(state.directory), ["syd_0", "syd_2", "syd_next"]);
 });
@@ -137,8 +144,9 @@ Deno.test("the same event handed in again changes nothing of what is stored", as
   const jobs = [jobOf(1, { state: "leaving" })];
   const { turns, bench, adopted } = await openWith(state, jobs);
   const commits = bench.database?.commits;
-  assert.deepEqual(await accept(bench, jobOf(1, { state: "waiting", sessions: {} })), [true]);
+  const accepted = bench.store.accept(jobOf(1, { state: "waiting", sessions: {} }));
   await turns.all();
+  assert.deepEqual(await accepted, { owner: "here", isDurable: true });
   assert.deepEqual(adopted(), ["syd_1"]);
   assert.equal(bench.database?.commits, commits);
   await bench.store.close();
@@ -147,110 +155,50 @@ Deno.test("the same event handed in again changes nothing of what is stored", as
 
 Deno.test("a new job that is removed before it is written leaves nothing of the one that it replaced", async () => {
   using state = new StateDirectory();
-  const { turns, bench, adopted } = await openWith(state, many(2));
+  const { turns, bench } = await openWith(state, many(2));
   const accepted = bench.store.accept(jobOf(1, { delayId: "syd_next" }));
   bench.store.remove(jobOf(1), "syd_next");
+  await turns.all();
   bench.timers.fire();
   await accepted;
-  await turns.all();
-  assert.deepEqual(adopted(), ["syd_1", "syd_0"]);
   await bench.store.close();
   assert.deepEqual(await storedIds(state.directory), ["syd_0"]);
 });
 
-for (const isWritten of [true, false]) {
-  Deno.test(`a job that is removed before it is loaded is never handed out${isWritten ? ", nor later" : ""}`, async () => {
-    using state = new StateDirectory();
-    const { turns, bench, adopted } = await openWith(state, many(2));
-    bench.store.remove(jobOf(1), "syd_1");
-    if (isWritten) bench.timers.fire();
-    await turns.all();
-    assert.deepEqual(adopted(), ["syd_0"]);
-    await bench.store.close();
-    assert.deepEqual(await storedIds(state.directory), ["syd_0"]);
-  });
-}
-
-Deno.test("late news of a job that another one replaced long ago does not keep that one from being loaded", async () => {
+Deno.test("changes and removals that come before their jobs are loaded hold, and late news of replaced ones do not", async () => {
   using state = new StateDirectory();
-  const { turns, bench, adopted } = await openWith(state, many(2));
+  const { turns, bench, adopted } = await openWith(state, many(4));
+  bench.store.remove(jobOf(0), "syd_0");
   bench.store.remove(jobOf(1), "syd_before");
-  bench.store.update(jobOf(0, { delayId: "syd_before" }));
+  bench.store.update(jobOf(2, { state: "leaving" }));
+  bench.store.update(jobOf(3, { delayId: "syd_before" }));
   await turns.all();
-  assert.deepEqual(adopted(), ["syd_0", "syd_1"]);
+  assert.equal(adopted().length, 4);
   await bench.store.close();
-  assert.deepEqual(await storedJobs(state), many(2));
+  assert.deepEqual(await storedJobs(state), [jobOf(1), jobOf(2, { state: "leaving" }), jobOf(3)]);
 });
 
-Deno.test("a job that is changed before it is loaded is not handed out as it was", async () => {
+Deno.test("an event of a participant waits until all jobs have been handed out", async () => {
   using state = new StateDirectory();
-  const { turns, bench, adopted } = await openWith(state, many(2));
-  bench.store.update(jobOf(1, { state: "leaving" }));
-  await turns.all();
-  assert.deepEqual(adopted(), ["syd_0"]);
-  await bench.store.close();
-  assert.deepEqual(await storedJobs(state), [jobOf(0), jobOf(1, { state: "leaving" })]);
-});
-
-Deno.test("an event that was handed in under another identity has one job, the new one", async () => {
-  using state = new StateDirectory();
-  const { turns, bench, adopted } = await openWith(state, many(3));
-  assert.deepEqual(await accept(bench, jobOf(7, { delayId: "syd_1" })), [true]);
-  await turns.all();
-  assert.deepEqual(adopted(), ["syd_0", "syd_2"]);
-  await bench.store.close();
-  assert.deepEqual((await storedJobs(state)).map(({ identity }) => identity).sort(), [
-    "identity-0",
-    "identity-2",
-    "identity-7",
-  ]);
-});
-
-Deno.test("an event of a participant comes after all jobs of their room, and before those of others", async () => {
-  using state = new StateDirectory();
-  const names = ["crowc", "crowd<", 'crowd"', "crowd,", "crowe"] as RoomAlias[];
-  const others = names.map((room, n) => jobOf(2000 + n, { room, delayId: `syd_other_${n}` }));
-  const { turns, store, adopted } = await openWith(state, [...others, ...many(900, { room: ROOM })]);
+  const { turns, store, adopted } = await openWith(state, many(900, { room: ROOM }));
   let isRouted = false;
-  const route = async (room: RoomAlias) => {
-    assert.equal(await store.route({ type: "left", room, identity: "a" as Identity, sid: "PA_a", reason: "" }), "here");
-  };
-  void route(ROOM).then(() => isRouted = true);
-  await sleepFor(0);
-  assert.deepEqual([isRouted, adopted().length], [false, 400]);
+  const event = { type: "left", room: ROOM, identity: "a", sid: "PA_a", reason: "" } as const;
+  const routed = store.route(event).then((owner) => {
+    isRouted = true;
+    return owner;
+  });
   await turns.next();
-  await turns.next();
-  assert.deepEqual([isRouted, adopted().filter((id) => !id.startsWith("syd_other")).length], [true, 900]);
+  assert.deepEqual([isRouted, adopted().length], [false, 200]);
   await turns.all();
-  assert.equal(adopted().length, new Set(adopted()).size);
-  assert.equal(adopted().length, 905);
+  assert.deepEqual([await routed, adopted().length], ["here", 900]);
   await store.close();
 });
-
-for (const room of ['crowd"<&>\u2028', "crowd"] as RoomAlias[]) {
-  Deno.test(`an event in the room ${JSON.stringify(room)} loads that room alone`, async () => {
-    using state = new StateDirectory();
-    const rooms = [
-      "crowd",
-      'crowd"',
-      'crowd"<&>\u2028',
-      'crowd"<&>\u2028,',
-      "crowd,",
-      "crowdy",
-      "crowc",
-    ] as RoomAlias[];
-    const { bench, adopted } = await openWith(state, rooms.map((each, n) => jobOf(n, { room: each })));
-    await bench.store.route({ type: "joined", room, identity: "a" as Identity, sid: "PA_a" });
-    assert.deepEqual(adopted(), [`syd_${rooms.indexOf(room)}`]);
-    await bench.store.close();
-  });
-}
 
 Deno.test("a store that is closed before all is loaded hands nothing out any more, and loses nothing", async () => {
   using state = new StateDirectory();
   const { turns, bench, adopted } = await openWith(state, many(900));
   await turns.next();
-  const routed = bench.store.route({ type: "joined", room: "room-7" as RoomAlias, identity: "a", sid: "PA_a" });
+  const routed = bench.store.route({ type: "joined", room: ROOM, identity: "a", sid: "PA_a" });
   bench.store.remove(jobOf(890), "syd_890");
   void bench.store.accept(jobOf(891, { delayId: "syd_next" }));
   const count = adopted().length;
@@ -273,13 +221,107 @@ Deno.test("entries that cannot be read are dropped wherever they stand, and coun
     database.exec(`UPDATE jobs SET value = '{}' WHERE field LIKE '%identity-1__"]'`);
   }
   const { turns, bench, adopted } = await openOn(state);
-  await accept(bench, jobOf(110, { delayId: "syd_next" }));
+  const accepted = bench.store.accept(jobOf(110, { delayId: "syd_next" }));
   await turns.all();
+  bench.timers.fire();
+  await accepted;
   assert.equal(adopted().length, 350);
   assert.deepEqual(bench.log.of("error").map(({ fields }) => fields.dropped), [100]);
   assert.equal(openedLines(bench)[0]?.fields.found, 350);
   await bench.store.close();
   assert.equal((await storedIds(state.directory)).length, 351);
+});
+
+Deno.test("jobs longer than any are dropped and counted, and so are those of a delay ID longer than any", async () => {
+  using state = new StateDirectory();
+  {
+    const { bench } = await openWith(state, many(3));
+    await bench.store.close();
+    using database = new DatabaseSync(state.path);
+    const longer = (n: number, from: string, to: string) =>
+      database.prepare("UPDATE jobs SET value = replace(value, ?, ?) WHERE field LIKE ?").run(from, to, `%-${n}"]`);
+    longer(1, '"syd_1"', JSON.stringify(`syd_1${"x".repeat(251)}`));
+    longer(2, '"Hint"', `"Unknown":"${"x".repeat(10_000_000)}","Hint"`);
+  }
+  const { turns, bench, adopted } = await openOn(state);
+  await turns.all();
+  assert.deepEqual(adopted(), ["syd_0"]);
+  assert.deepEqual(bench.log.of("error").map(({ fields }) => fields.dropped), [2]);
+  await bench.store.close();
+  assert.deepEqual(await storedIds(state.directory), ["syd_0"]);
+});
+
+// As the release before wrote them, byte for byte, into the same table.
+const WRITTEN_BEFORE = [
+  [
+    '["room-1","identity-1"]',
+    '{"Params":{"DelayId":"syd_1","DelayTimeout":10000000000,"ServerName":"example.com","LiveKitRoom":"room-1",' +
+    '"LiveKitIdentity":"identity-1"},"RestartedAt":"0001-01-01T00:00:00Z","AcceptedAt":"2026-01-01T00:00:00.000Z",' +
+    '"HandedInAt":"2025-12-31T23:59:55.000Z","State":"waiting","Watched":["identity-1"],"Sessions":{},' +
+    '"WaitUntil":"2026-01-01T00:00:10.000Z","Hint":"none"}',
+  ],
+  [
+    '["room-2","identity-2"]',
+    '{"Params":{"DelayId":"syd_2","DelayTimeout":10000000000,"ServerName":"example.com","LiveKitRoom":"room-2",' +
+    '"LiveKitIdentity":"identity-2"},"RestartedAt":"2026-01-01T00:00:00.000Z",' +
+    '"HandedInAt":"2025-12-31T23:59:55.000Z","State":"connected","Watched":["identity-2","@bob:example.com:D<1>"],' +
+    '"Sessions":{"identity-2":"PA_2"},"WaitUntil":"2026-01-01T00:00:10.000Z","Hint":"none",' +
+    '"AbsentSince":"2025-12-31T23:59:59.000Z"}',
+  ],
+  [
+    '["room-3","identity-3"]',
+    '{"Params":{"DelayId":"syd_3","DelayTimeout":10000000000,"ServerName":"example.com","LiveKitRoom":"room-3",' +
+    '"LiveKitIdentity":"identity-3"},"RestartedAt":"2026-01-01T00:00:00.000Z",' +
+    '"HandedInAt":"2025-12-31T23:59:55.000Z","State":"leaving","Watched":["identity-3"],"Sessions":{},' +
+    '"WaitUntil":"2026-01-01T00:00:10.000Z","Hint":"left"}',
+  ],
+] as const;
+
+Deno.test("every job of a file that the release before wrote goes on", async () => {
+  using state = new StateDirectory();
+  {
+    using database = new DatabaseSync(state.path);
+    database.exec(`CREATE TABLE jobs (field TEXT NOT NULL PRIMARY KEY, value TEXT NOT NULL) STRICT;
+      PRAGMA application_id = 1280002647; PRAGMA user_version = 1; PRAGMA journal_mode = WAL`);
+    for (const row of WRITTEN_BEFORE) database.prepare("INSERT INTO jobs VALUES (?, ?)").run(...row);
+  }
+  const start = Date.UTC(2026, 0, 1);
+  const found = (await storedJobs(state)).map((job) => {
+    const { delayId, delayMs, state, sessions, watched, hint, absentSince } = job;
+    assert.deepEqual([job.timerStartedAt, job.waitUntil], [start, start + 10_000]);
+    return [delayId, delayMs, state, sessions, watched, hint, absentSince];
+  });
+  assert.deepEqual(found, [
+    ["syd_1", 10_000, "waiting", {}, ["identity-1"], "none", null],
+    [
+      "syd_2",
+      10_000,
+      "connected",
+      { "identity-2": "PA_2" },
+      ["identity-2", "@bob:example.com:D<1>"],
+      "none",
+      start - 1000,
+    ],
+    ["syd_3", 10_000, "leaving", {}, ["identity-3"], "left", null],
+  ]);
+});
+
+Deno.test("a disk that gives nothing keeps nobody waiting, and what was accepted meanwhile is not undone", async () => {
+  using state = new StateDirectory();
+  const { turns, bench, adopted } = await openWith(state, many(500));
+  await turns.next();
+  bench.database?.exec("ALTER TABLE jobs RENAME TO away");
+  const accepted = bench.store.accept(jobOf(450, { delayId: "syd_next" }));
+  const routed = bench.store.route({ type: "joined", room: ROOM, identity: "a", sid: "PA_a" });
+  await turns.next();
+  bench.timers.fire();
+  assert.deepEqual([await routed, await accepted], ["here", { owner: "here", isDurable: false }]);
+  bench.database?.exec("ALTER TABLE away RENAME TO jobs");
+  await turns.all();
+  assert.equal(adopted().length, 499);
+  assert.ok(!adopted().includes("syd_450"));
+  await bench.store.close();
+  assert.ok((await storedIds(state.directory)).includes("syd_next"));
 });
 
 Deno.test("a disk that gives nothing is asked again, ever more seldom, until it does", async () => {
@@ -290,7 +332,7 @@ Deno.test("a disk that gives nothing is asked again, ever more seldom, until it 
   for (let turn = 0; turn < 7; turn++) await turns.next();
   assert.deepEqual(turns.pauses, [0, 0, 1000, 2000, 4000, 8000, 16_000, 30_000, 30_000]);
   const written = bench.log.written.filter(({ level }) => level === "error");
-  assert.deepEqual(written.map(({ fields }) => fields.found), [400]);
+  assert.deepEqual(written.map(({ fields }) => fields.found), [200]);
   assert.match(written[0]?.message ?? "", /^Cannot read .*look after the health of its disk/);
   bench.database?.exec("ALTER TABLE away RENAME TO jobs");
   await turns.all();
@@ -309,10 +351,11 @@ async function restarted(state: StateDirectory) {
   const { bench } = await openWith(state, [stored]);
   await bench.store.close();
   const world = await World.create({
-    sabotage: (deps) => ({
-      ...deps,
-      store: new SqliteStore({ ...deps, ...deps.clock, directory: state.directory, sleep: turns.sleep }),
-    }),
+    sabotage: (deps) => {
+      const { clock, log } = deps;
+      const store = new SqliteStore({ clock: { ...clock, sleep: turns.sleep }, log, directory: state.directory });
+      return { ...deps, store };
+    },
   });
   world.homeserver.schedule(stored.delayId, stored.delayMs);
   world.sfu.join(stored.room, stored.identity);
@@ -328,14 +371,16 @@ async function pass(world: World, ms: number): Promise<void> {
   }
 }
 
-Deno.test("a leave that is told before its job is loaded is sent at once", async () => {
+Deno.test("a leave that is told before its job is loaded is sent as soon as it is", async () => {
   using state = new StateDirectory();
   const { world, turns, alice, send } = await restarted(state);
   assert.equal(world.manager.jobs.size, 0);
   world.sfu.leave(alice.room, alice.identity, "CLIENT_INITIATED");
   await pass(world, 1000);
-  assert.equal(send(alice.delayId), "sent");
+  assert.equal(send(alice.delayId), undefined);
   await turns.all();
+  await pass(world, 1000);
+  assert.equal(send(alice.delayId), "sent");
   assert.equal(world.manager.jobs.size, 0);
   await world.close();
 });
@@ -354,6 +399,18 @@ Deno.test("a new event that comes before the old one is loaded takes its place, 
   assert.deepEqual([send("syd_next"), send(alice.delayId)], ["sent", "cancelled"]);
   assert.equal(world.manager.jobs.size, 0);
   await world.close();
+});
+
+Deno.test("an event that is handed in under another identity before its job is loaded has one job, the new one", async () => {
+  using state = new StateDirectory();
+  const { world, turns, alice } = await restarted(state);
+  const identity = "@alice:hs.test:OTHER" as Identity;
+  await world.delegate({ ...alice, identity, watched: [identity] });
+  await turns.all();
+  await pass(world, 1000);
+  assert.equal(world.manager.jobs.size, 1);
+  await world.close();
+  assert.deepEqual((await storedJobs(state)).map(({ identity }) => identity), [identity]);
 });
 
 Deno.test("whoever left while the service was away is looked up when their job is loaded", async () => {

@@ -5,6 +5,7 @@ import { DatabaseSync } from "node:sqlite";
 import { setTimeout as sleepFor } from "node:timers/promises";
 import { SqliteStore } from "../../../../lib/leave/store/sqlite/store.ts";
 import { MemoryStore } from "../../../../lib/leave/store/store.ts";
+import { systemClock } from "../../../../lib/platform.ts";
 import { productionDeps } from "../../../../lib/service.ts";
 import { RecordingLog } from "../../../../testing/recording_log.ts";
 import { ManualClock } from "../../../../testing/manual_clock.ts";
@@ -22,7 +23,7 @@ testStoreContract({
         new SqliteStore({
           ...productionDeps(new RecordingLog()),
           directory: state.directory,
-          now: clock.now,
+          clock: { ...systemClock, now: clock.now },
         }),
       [Symbol.asyncDispose]: () => Promise.resolve(state[Symbol.dispose]()),
     });
