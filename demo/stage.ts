@@ -4,7 +4,8 @@
 import { parseConfig } from "../lib/config/config.ts";
 import { setTrust } from "../lib/net/trust.ts";
 import { openLog } from "../lib/log/log.ts";
-import { productionDeps, type Service, startService } from "../lib/service.ts";
+import { systemPlatform } from "../lib/platform.ts";
+import { type Service, startService } from "../lib/service.ts";
 import { CertificateAuthority } from "../testing/certificates.ts";
 import { DevelopmentHomeserver } from "../testing/fake_homeserver.ts";
 import { DevelopmentSfu } from "../testing/fake_sfu.ts";
@@ -85,7 +86,7 @@ export async function buildStage(realSfu: RealSfu | null = null, port = 0): Prom
 
   const lines: string[] = [];
   const log = openLog({ ...config.log, writer: { write: (line) => lines.push(line.trimEnd()), flush() {} } });
-  const service = await startService(config, productionDeps(log));
+  const service = await startService(config, systemPlatform, log);
   const serviceUrl = urlOf(service);
   const key = sfu === null ? null : { name: sfu.apiKey, secret: sfu.apiSecret };
   const webhooks = key === null ? null : new SfuWebhooks(key, () => serviceUrl);

@@ -13,7 +13,8 @@ import { closeLog, type Log, type LogWriter, openLog } from "./log/log.ts";
 import { withIdForm } from "./log/pseudonyms.ts";
 import { createStderrWriter } from "./log/stderr_writer.ts";
 import { setTrust } from "./net/trust.ts";
-import { productionDeps, type Service, startService } from "./service.ts";
+import { systemPlatform } from "./platform.ts";
+import { type Service, startService } from "./service.ts";
 import { listenForHangups, listenForStop } from "./signals.ts";
 import { usage } from "./usage.ts";
 
@@ -69,7 +70,7 @@ async function serve(variables: EnvironmentVariables): Promise<number> {
     for (const warning of [...readable, ...setTrust(config)]) log.warning(warning);
     surviveStrayErrors(log);
     // A store may be held by a process that is about to end: whoever stops us meanwhile does not wait for it.
-    const service = await Promise.race([startService(config, productionDeps(log)), stop.requested]);
+    const service = await Promise.race([startService(config, systemPlatform, log), stop.requested]);
     if (typeof service === "string") return 0;
     announce(config, service, log);
     dropPermissions(config);

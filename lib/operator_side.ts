@@ -74,5 +74,10 @@ async function openListener(deps: OperatorSideDeps, checks: StartupChecks | null
       findings: checks?.findings ?? [],
     };
   };
-  return await Listener.open(metricsBind, operatorRoutes({ registry: metrics.registry, unready, status }), log);
+  return await Listener.open({
+    bind: metricsBind,
+    handler: operatorRoutes({ registry: metrics.registry, unready, status }),
+    clock,
+    log,
+  });
 }

@@ -20,7 +20,7 @@ import { createClients, policyOf } from "./clients.ts";
 import { loadMetrics, openOperatorSide } from "./operator_side.ts";
 import { type Platform, systemClock, systemPlatform } from "./platform.ts";
 
-/** The platform and the log; what it takes of a clock by its parts goes when nothing asks for it any more. */
+/** The platform and the log, for stores that take a clock by its parts. */
 export interface ServiceDeps extends Platform, Clock {
   readonly log: Log;
 }
@@ -52,26 +52,29 @@ export function productionDeps(log: Log): ServiceDeps {
  *
  * @throws When the address cannot be listened on.
  */
-export async function startService(config: Config, deps: ServiceDeps): Promise<Service> {
+export async function startService(config: Config, platform: Platform, log: Log): Promise<Service> {
+  const { clock, random } = platform;
   const homeservers = policyOf(config);
   const isNamed = (server: string) => homeservers.isNamed(server);
   // Where the operator names no server, there is none to keep permits for.
   const limits = homeservers.namesAny ? DEFAULT_LIMITS : { ...DEFAULT_LIMITS, unnamed: DEFAULT_LIMITS.total };
-  const concurrency = new ConcurrencyLimit({ limits, isNamed, clock: deps.clock });
+  const concurrency = new ConcurrencyLimit({ limits, isNamed, clock });
   const metrics = await loadMetrics(config);
-  const clients = createClients(config, deps, {
+  const clients = createClients(config, platform, {
     homeservers,
     isKnown: (server) => concurrency.isKnown(server),
-    wrap: (outbound) => metrics?.measure(outbound, deps.clock) ?? outbound,
+    wrap: (outbound) => metrics?.measure(outbound, clock) ?? outbound,
   });
   const { discovery, federation, signer, roomService, clientDiscovery } = clients;
-  const rooms = new Rooms({ ...deps, roomService });
+  const rooms = new Rooms({ roomService, clock });
 
   const delayedEvents = new DelayedEvents({ outbound: clients.outbound, discovery: clientDiscovery });
-  const stored = config.delegation ? await chooseStore(config, deps) : null;
+  const stored = config.delegation ? await chooseStore(config, { ...platform, ...clock, log }) : null;
   const manager = stored === null ? null : new LeaveManager({
-    ...deps,
     ...stored,
+    clock,
+    random,
+    log,
     sfu: roomService,
     delayedEvents,
     pollIntervalMs: config.sanityCheckIntervalSeconds * 1000,
@@ -82,7 +85,7 @@ export async function startService(config: Config, deps: ServiceDeps): Promise<S
     waitingCalls: () => manager.waitingCalls,
     isDurable: () => manager.isDurable,
   });
-  const receiver = new WebhookReceiver({ apiKeys: config.apiKeys, clock: deps.clock, log: deps.log });
+  const receiver = new WebhookReceiver({ apiKeys: config.apiKeys, clock, log });
   const webhooks = new WebhookQueue({
     receiver,
     listeners: [
@@ -90,15 +93,15 @@ export async function startService(config: Config, deps: ServiceDeps): Promise<S
       (event) => manager?.receive(event),
     ],
     onLost: () => manager?.eventsLost(),
-    log: deps.log,
+    log,
   });
   await manager?.start();
 
-  const rateLimit = await openRateLimit(config, deps);
+  const rateLimit = await openRateLimit(config, clock, log);
 
   const openId = new OpenIdVerifier({
     federation,
-    clock: deps.clock,
+    clock,
     onVerified: (server) => concurrency.prove(server),
   });
   metrics?.ofWebhooks(() => receiver.counts);
@@ -118,7 +121,8 @@ export async function startService(config: Config, deps: ServiceDeps): Promise<S
       openId,
       rooms,
       delegations: new Delegations({
-        ...deps,
+        monotonicNow: clock.monotonicNow,
+        log,
         manager,
         discovery: clientDiscovery,
         delayedEvents,
@@ -127,14 +131,14 @@ export async function startService(config: Config, deps: ServiceDeps): Promise<S
         namesServers: homeservers.namesAny,
       }),
       signer,
-      clock: deps.clock,
+      clock,
     },
     concurrency,
     homeservers,
     rateLimit,
     trustedProxies: config.trustedProxies,
-    clock: deps.clock,
-    log: deps.log,
+    clock,
+    log,
     takesDelegations: manager !== null,
     judgeWebhook: (authorization) => receiver.judge(authorization),
     onWebhook: (body, claims) => webhooks.put(body, claims),
@@ -144,13 +148,13 @@ export async function startService(config: Config, deps: ServiceDeps): Promise<S
   });
 
   const jobs = () => manager?.counts ?? { waiting: 0, connected: 0, leaving: 0 };
-  const listener = await Listener.open(config.bind, app, deps.log);
+  const listener = await Listener.open({ bind: config.bind, handler: app, clock, log });
   const closeOperatorSide = await openOperatorSide({
     config,
     clients,
     metrics,
-    clock: deps.clock,
-    log: deps.log,
+    clock,
+    log,
     unready: () => isDraining ? "stopping" : null,
     lastWebhookAt: () => receiver.counts.lastAcceptedAt,
     jobs,
@@ -164,7 +168,7 @@ export async function startService(config: Config, deps: ServiceDeps): Promise<S
     },
     async drain() {
       isDraining = true;
-      const isDone = (work: Promise<unknown>, withinMs: number) => endsWithin(deps, withinMs, work);
+      const isDone = (work: Promise<unknown>, withinMs: number) => endsWithin({ clock, log }, withinMs, work);
       const answered = listener.shutdown();
       if (!await isDone(answered, ANSWER_WITHIN_MS)) {
         cutOff.abort();
@@ -173,7 +177,7 @@ export async function startService(config: Config, deps: ServiceDeps): Promise<S
       }
       const putAway = webhooks.settle().then(() => manager?.close());
       if (!await isDone(putAway, PUT_AWAY_WITHIN_MS)) {
-        deps.log.warning("A homeserver, the SFU or the store holds up the end: what it was asked may go unanswered");
+        log.warning("A homeserver, the SFU or the store holds up the end: what it was asked may go unanswered");
         await isDone(Promise.resolve(stored?.store.close()), CLOSE_STORE_WITHIN_MS);
       }
       await isDone(Promise.all([rateLimit?.close(), closeOperatorSide()]), CLOSE_STORE_WITHIN_MS);
@@ -183,7 +187,11 @@ export async function startService(config: Config, deps: ServiceDeps): Promise<S
 }
 
 /** Whether something ends in time, well or not. */
-async function endsWithin({ clock, log }: ServiceDeps, withinMs: number, work: Promise<unknown>): Promise<boolean> {
+async function endsWithin(
+  { clock, log }: { readonly clock: Clock; readonly log: Log },
+  withinMs: number,
+  work: Promise<unknown>,
+): Promise<boolean> {
   const { promise, resolve } = Promise.withResolvers<boolean>();
   const cancel = clock.setTimer(() => resolve(false), withinMs);
   work.catch((error) => log.error("Cannot stop in good order: this is a bug", { stack: errorStack(error) }))
@@ -194,7 +202,8 @@ async function endsWithin({ clock, log }: ServiceDeps, withinMs: number, work: P
 /** The library behind it is loaded where it is wanted. */
 async function openRateLimit(
   { rateLimit, redis: target }: Config,
-  { clock, log }: ServiceDeps,
+  clock: Clock,
+  log: Log,
 ): Promise<RateLimit | null> {
   if (rateLimit === null) return null;
   const { createRateLimit } = await import("./admission/rate_limit.ts");

@@ -5,7 +5,8 @@ import net from "node:net";
 import { DevelopmentHomeserver, type OpenIdToken } from "../testing/fake_homeserver.ts";
 import { CertificateAuthority } from "../testing/certificates.ts";
 import { DEFAULT_LIMITS } from "../lib/admission/concurrency.ts";
-import { productionDeps, startService } from "../lib/service.ts";
+import { systemPlatform } from "../lib/platform.ts";
+import { startService } from "../lib/service.ts";
 import { configOf } from "./config/config_harness.ts";
 import { RecordingLog } from "../testing/recording_log.ts";
 
@@ -42,12 +43,12 @@ Deno.test("a server that has vouched for a user is served while hanging servers 
     LIVEKIT_DELEGATION: "off",
   });
   const service = await startService(config, {
-    ...productionDeps(new RecordingLog()),
+    ...systemPlatform,
     // All other servers hang before they are connected.
     connectors: { tcp: ({ host, port }) => host === "localhost" ? net.connect(port, "127.0.0.1") : hang() },
     resolveHost: () => Promise.resolve(["127.0.0.1"]),
     resolveSrv: () => Promise.resolve([]),
-  });
+  }, new RecordingLog());
   try {
     assert.equal(await ask(service.address, homeserver.mintOpenIdToken("alice")), 200);
 

@@ -2,6 +2,8 @@
 // for good when it has no file descriptor left for one connection, and anybody can open connections.
 
 import { ANY_ADDRESS, type Bind, formatBind } from "./bind.ts";
+import type { Clock } from "../async/clock.ts";
+import { errorText } from "../log/error_text.ts";
 import type { Log } from "../log/log.ts";
 
 /** Answers requests. */
@@ -11,23 +13,29 @@ export type Handler = (request: Request, info: { readonly remoteAddr: Deno.Addr 
 const SOCKET_MODE = 0o660;
 const REOPEN_AFTER_MS = 100;
 
+/** What a listener is opened with. */
+export interface ListenerOptions {
+  readonly bind: Bind;
+  readonly handler: Handler;
+  readonly clock: Pick<Clock, "setTimer">;
+  readonly log: Log;
+}
+
 /** An open listener. */
 export class Listener {
   readonly address: Deno.Addr;
+  readonly #options: ListenerOptions;
+  /** Once it is open, it stays at the address it was given: no other port, no other family. */
   readonly #bind: Bind;
-  readonly #handler: Handler;
-  readonly #log: Log;
   #server: Deno.HttpServer<Deno.Addr>;
-  #timer: ReturnType<typeof setTimeout> | undefined;
+  #cancelReopening = () => {};
   #isClosed = false;
 
-  private constructor(server: Deno.HttpServer<Deno.Addr>, bind: Bind, handler: Handler, log: Log) {
+  private constructor(server: Deno.HttpServer<Deno.Addr>, options: ListenerOptions) {
     this.address = server.addr;
-    // Once it is open, it stays at the address it was given: no other port, no other family.
     const { hostname, port } = "hostname" in server.addr ? server.addr : { hostname: "", port: 0 };
-    this.#bind = bind.transport === "unix" ? bind : { transport: "tcp", hostname, port };
-    this.#handler = handler;
-    this.#log = log;
+    this.#bind = options.bind.transport === "unix" ? options.bind : { transport: "tcp", hostname, port };
+    this.#options = options;
     this.#server = server;
     this.#watch();
   }
@@ -37,14 +45,14 @@ export class Listener {
    *
    * @throws When the address cannot be had; a unix socket on which another process listens is not taken from it.
    */
-  static async open(bind: Bind, handler: Handler, log: Log): Promise<Listener> {
-    return new Listener(await serve(bind, handler), bind, handler, log);
+  static async open(options: ListenerOptions): Promise<Listener> {
+    return new Listener(await serve(options.bind, options.handler), options);
   }
 
   /** Accepts nothing more, and answers what is in flight. */
   async shutdown(): Promise<void> {
     this.#isClosed = true;
-    clearTimeout(this.#timer);
+    this.#cancelReopening();
     await this.#server.shutdown();
   }
 
@@ -54,18 +62,18 @@ export class Listener {
 
   #reopenSoon(error: unknown): void {
     if (this.#isClosed) return;
-    const cause = error instanceof Error ? error.message : String(error);
-    this.#log.error(
+    const cause = errorText(error);
+    this.#options.log.error(
       "Cannot accept connections, trying on: with too many open files, raise the limit (ulimit -n) or let a proxy " +
         "close idle connections",
       { cause, throttle: cause },
     );
-    this.#timer = setTimeout(() => void this.#reopen(), REOPEN_AFTER_MS);
+    this.#cancelReopening = this.#options.clock.setTimer(() => void this.#reopen(), REOPEN_AFTER_MS);
   }
 
   async #reopen(): Promise<void> {
     try {
-      const server = await serve(this.#bind, this.#handler);
+      const server = await serve(this.#bind, this.#options.handler);
       if (this.#isClosed) return await server.shutdown();
       this.#server = server;
       this.#watch();

@@ -26,4 +26,4 @@ function textBytes(text: string): number {
   return BYTES_PER_TEXT + (BEYOND_LATIN_1.test(text) ? 2 : 1) * text.length;
 }
 
-const BEYOND_LATIN_1 = /[^\u0000-\u00ff]/;
+const BEYOND_LATIN_1 = /[\u0100-\uffff]/;

@@ -38,3 +38,20 @@ Deno.test("a process that is ended beside a hanging homeserver, a hanging SFU an
   assert.ok(performance.now() - startedAt < 8000, service.output);
   assert.match(service.output, /INFO +Stopped\n$/);
 });
+
+Deno.test("a process that is ended beside a Redis that hangs ends with 0, before a container runtime would kill it", async () => {
+  await using around = await Surroundings.start();
+  using redis = Deno.listen({ hostname: "127.0.0.1", port: 0 });
+  await using service = await ServiceProcess.start({
+    ...around.variables,
+    LIVEKIT_REDIS_URL: `redis://127.0.0.1:${redis.addr.port}`,
+    LIVEKIT_RATE_LIMIT: "100/1s",
+  });
+  const granted = await requestGrant(service, around.homeserver.mintOpenIdToken("alice"));
+  assert.equal(granted.status, 200);
+  await granted.body?.cancel();
+  const startedAt = performance.now();
+  service.kill("SIGTERM");
+  assert.equal(await service.exitCode(), 0);
+  assert.ok(performance.now() - startedAt < 8000, service.output);
+});
