@@ -9,7 +9,7 @@ import { CertificateAuthority, type CertificateRequest, type ServerCertificate }
 import { type Fault, type FaultScope, misbehave } from "./faults.ts";
 import { DevelopmentHomeserver } from "./fake_homeserver.ts";
 import { roomAlias } from "../lib/livekit/identity.ts";
-import { LoopbackServer } from "./loopback.ts";
+import { ListeningServer } from "./listening_server.ts";
 
 const DAY_MS = 86_400_000;
 const FOR_LOCALHOST = { dnsNames: ["localhost"], addresses: ["127.0.0.1"] };
@@ -129,7 +129,7 @@ export class Chaos implements AsyncDisposable {
       ["hangs up in its handshake", net.createServer((socket) => socket.once("data", () => socket.destroy()))],
     ];
     for (const [what, server] of silent) {
-      const { port } = parts.use(await LoopbackServer.listen(server));
+      const { port } = parts.use(await ListeningServer.listen(server));
       broken.push({ what, status: 401, token: { access_token: "token", matrix_server_name: `localhost:${port}` } });
     }
     broken.push({
@@ -138,7 +138,7 @@ export class Chaos implements AsyncDisposable {
       token: { access_token: "token", matrix_server_name: `localhost:${await closedPort()}` },
     });
     const homeserver = await startHomeserver(certificate);
-    const sfu = parts.use(await LoopbackServer.listen(brokenSfu()));
+    const sfu = parts.use(await ListeningServer.listen(brokenSfu()));
     return new Chaos(parts.move(), broken, homeserver, `ws://127.0.0.1:${sfu.port}`, authority.certificate);
   }
 
@@ -186,6 +186,6 @@ function answerAbsent(response: http.ServerResponse): void {
 }
 
 async function closedPort(): Promise<number> {
-  await using server = await LoopbackServer.listen(net.createServer());
+  await using server = await ListeningServer.listen(net.createServer());
   return server.port;
 }

@@ -5,13 +5,7 @@
 import { randomBytes } from "node:crypto";
 import { type Answer, jsonAnswer } from "./answer.ts";
 import { DelayedEventsDouble } from "./delayed_events.ts";
-import type { Faults } from "./faults.ts";
-import {
-  LoopbackServer,
-  type LoopbackServerOptions,
-  type ReceivedRequest,
-  type RecordedRequest,
-} from "./loopback_server.ts";
+import { LoopbackServer, type LoopbackServerOptions, type ReceivedRequest, ServedDouble } from "./loopback_server.ts";
 
 /** What kind of homeserver. */
 export interface DevelopmentHomeserverOptions extends LoopbackServerOptions {
@@ -49,13 +43,12 @@ const UNRECOGNIZED = matrixError(404, "M_UNRECOGNIZED", "Unrecognized request");
 const WRONG_METHOD = matrixError(405, "M_UNRECOGNIZED", "Unrecognized request");
 
 /** A running homeserver. */
-export class DevelopmentHomeserver implements AsyncDisposable {
+export class DevelopmentHomeserver extends ServedDouble {
   /** What its users' IDs end with. */
   readonly serverName: string;
   readonly delayedEvents = new DelayedEventsDouble();
   /** How often userinfo was asked, with or without success. */
   userInfoRequests = 0;
-  readonly #server: LoopbackServer;
   readonly #routes: ReadonlyMap<string, (request: ReceivedRequest) => Answer>;
   readonly #tokens = new Map<string, { readonly userId: string; readonly expiresAt: number }>();
   readonly #wellKnown = new Map<WellKnownName, Answer>();
@@ -63,7 +56,7 @@ export class DevelopmentHomeserver implements AsyncDisposable {
   readonly #now: () => number;
 
   private constructor(server: LoopbackServer, options: DevelopmentHomeserverOptions) {
-    this.#server = server;
+    super(server);
     this.serverName = options.serverName ?? `localhost:${server.port}`;
     this.#sub = options.sub ?? null;
     this.#now = options.now ?? Date.now;
@@ -86,31 +79,7 @@ export class DevelopmentHomeserver implements AsyncDisposable {
 
   /** Scheme, address and port. */
   get url(): URL {
-    return this.#server.url;
-  }
-
-  get port(): number {
-    return this.#server.port;
-  }
-
-  /** What it does wrong at the moment. */
-  get faults(): Faults {
-    return this.#server.faults;
-  }
-
-  /** TCP connections accepted. */
-  get connections(): number {
-    return this.#server.connections;
-  }
-
-  /** TLS handshakes completed. */
-  get handshakes(): number {
-    return this.#server.handshakes;
-  }
-
-  /** The latest requests, oldest first. */
-  get requests(): readonly RecordedRequest[] {
-    return this.#server.requests;
+    return this.server.url;
   }
 
   /** A token of the user with this localpart. */
@@ -137,9 +106,9 @@ export class DevelopmentHomeserver implements AsyncDisposable {
     else this.#wellKnown.set(name, jsonAnswer(200, document, { ...CORS, ...headers }));
   }
 
-  [Symbol.asyncDispose](): Promise<void> {
+  override [Symbol.asyncDispose](): Promise<void> {
     this.delayedEvents.close();
-    return this.#server[Symbol.asyncDispose]();
+    return super[Symbol.asyncDispose]();
   }
 
   async #answer(request: ReceivedRequest): Promise<Answer> {

@@ -4,13 +4,7 @@
 import type { ParticipantInfo } from "@livekit/protocol";
 import type { VideoGrant } from "livekit-server-sdk";
 import { type Answer, textAnswer } from "./answer.ts";
-import type { Faults } from "./faults.ts";
-import {
-  LoopbackServer,
-  type LoopbackServerOptions,
-  type ReceivedRequest,
-  type RecordedRequest,
-} from "./loopback_server.ts";
+import { LoopbackServer, type LoopbackServerOptions, type ReceivedRequest, ServedDouble } from "./loopback_server.ts";
 import { SfuRooms } from "./fake_sfu_rooms.ts";
 import { SfuTokens, type TokenClaims } from "./fake_sfu_tokens.ts";
 import { SfuTwirp } from "./fake_sfu_twirp.ts";
@@ -54,13 +48,12 @@ const NOT_FOUND = textAnswer(404, "404 page not found\n");
 const ANY_ORIGIN = { "access-control-allow-origin": "*" };
 
 /** A running SFU. */
-export class DevelopmentSfu implements AsyncDisposable {
+export class DevelopmentSfu extends ServedDouble {
   readonly apiKey: string;
   readonly apiSecret: string;
   readonly pathPrefix: string;
   /** Rooms and participants, for demos that show and tests that set them. */
   readonly rooms: SfuRooms;
-  readonly #server: LoopbackServer;
   readonly #tokens: SfuTokens;
   readonly #twirp: SfuTwirp;
   readonly #now: () => number;
@@ -68,6 +61,7 @@ export class DevelopmentSfu implements AsyncDisposable {
   #calls: SfuCall[] = [];
 
   private constructor(server: LoopbackServer, options: DevelopmentSfuOptions) {
+    super(server);
     this.apiKey = options.apiKey ?? "devkey";
     this.apiSecret = options.apiSecret ?? DEVELOPMENT_API_SECRET;
     this.pathPrefix = options.pathPrefix ?? "";
@@ -75,7 +69,6 @@ export class DevelopmentSfu implements AsyncDisposable {
     this.rooms = new SfuRooms(this.#now);
     this.#tokens = new SfuTokens(this.apiKey, this.apiSecret);
     this.#twirp = new SfuTwirp(this.rooms);
-    this.#server = server;
     server.onRequest = (path) => this.#count(path.slice(path.lastIndexOf("/") + 1));
     server.handler = async (request) => {
       const answer = await this.#answer(request);
@@ -90,36 +83,12 @@ export class DevelopmentSfu implements AsyncDisposable {
 
   /** Base of the HTTP API, with the path prefix, without a slash at the end. */
   get apiUrl(): string {
-    return `${this.#server.url.origin}${this.pathPrefix}`;
+    return `${this.server.url.origin}${this.pathPrefix}`;
   }
 
   /** What clients connect to, `ws:` or `wss:`: a value for `LIVEKIT_URL`. */
   get url(): string {
     return this.apiUrl.replace(/^http/, "ws");
-  }
-
-  get port(): number {
-    return this.#server.port;
-  }
-
-  /** What it does wrong at the moment; calls of one method are those with a path that ends `/<method>`. */
-  get faults(): Faults {
-    return this.#server.faults;
-  }
-
-  /** TCP connections accepted. */
-  get connections(): number {
-    return this.#server.connections;
-  }
-
-  /** TLS handshakes completed. */
-  get handshakes(): number {
-    return this.#server.handshakes;
-  }
-
-  /** The latest requests, oldest first. */
-  get requests(): readonly RecordedRequest[] {
-    return this.#server.requests;
   }
 
   /** The latest API calls that got an answer, refusals included, oldest first. */
@@ -150,10 +119,6 @@ export class DevelopmentSfu implements AsyncDisposable {
   /** Ends a session; null when there is none. */
   leave(room: string, identity: string): ParticipantInfo | null {
     return this.rooms.leave(room, identity);
-  }
-
-  [Symbol.asyncDispose](): Promise<void> {
-    return this.#server[Symbol.asyncDispose]();
   }
 
   async #answer(request: ReceivedRequest): Promise<Answer> {

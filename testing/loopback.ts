@@ -10,61 +10,15 @@ import { OutboundClient, type OutboundClientOptions, type OutboundRequest } from
 import { systemClock } from "../lib/platform.ts";
 import { OutboundError } from "../lib/net/outbound_error.ts";
 import { setTrust } from "../lib/net/trust.ts";
+import { ListeningServer } from "./listening_server.ts";
 
 /** An authority that this test process trusts. */
 export const authority: CertificateAuthority = await CertificateAuthority.create();
 setTrust({ certificateDirs: undefined, extraCertificates: authority.certificate });
 
-/** Counts and keeps the connections of a server, and takes them down with it. */
-export class LoopbackServer implements AsyncDisposable {
-  /** Connections so far. */
-  connections = 0;
-  readonly port: number;
-  readonly #server: net.Server;
-  readonly #sockets = new Set<net.Socket>();
-
-  private constructor(server: net.Server, port: number) {
-    this.#server = server;
-    this.port = port;
-    server.on("connection", (socket) => {
-      this.connections++;
-      this.#sockets.add(socket);
-      socket.on("error", () => {}); // clients of these tests break connections on purpose
-      socket.on("close", () => this.#sockets.delete(socket));
-    });
-  }
-
-  /** Starts a server on a loopback address. */
-  static listen(server: net.Server, host = "127.0.0.1", port = 0): Promise<LoopbackServer> {
-    return new Promise((resolve, reject) => {
-      server.once("error", reject);
-      server.listen(port, host, () => {
-        const address = server.address();
-        if (address === null || typeof address === "string") return reject(new TypeError("Cannot tell the port"));
-        resolve(new LoopbackServer(server, address.port));
-      });
-    });
-  }
-
-  /** Connections that stand at the moment. */
-  get open(): number {
-    return this.#sockets.size;
-  }
-
-  /** Breaks the connections that stand. */
-  breakConnections(): void {
-    for (const socket of this.#sockets) socket.destroy();
-  }
-
-  [Symbol.asyncDispose](): Promise<void> {
-    this.breakConnections();
-    return new Promise((resolve) => this.#server.close(() => resolve()));
-  }
-}
-
 /** An HTTP server. */
-export function serveHttp(handler: http.RequestListener, host?: string, port?: number): Promise<LoopbackServer> {
-  return LoopbackServer.listen(http.createServer(handler), host, port);
+export function serveHttp(handler: http.RequestListener, host?: string, port?: number): Promise<ListeningServer> {
+  return ListeningServer.listen(http.createServer(handler), host, port);
 }
 
 /** An HTTPS server with a certificate of {@link authority}. */
@@ -73,14 +27,14 @@ export async function serveHttps(
   handler: http.RequestListener,
   host?: string,
   port?: number,
-): Promise<LoopbackServer> {
+): Promise<ListeningServer> {
   const { certificate, privateKey } = await authority.issue(request);
-  return await LoopbackServer.listen(https.createServer({ cert: certificate, key: privateKey }, handler), host, port);
+  return await ListeningServer.listen(https.createServer({ cert: certificate, key: privateKey }, handler), host, port);
 }
 
 /** A TCP server that does with each connection what the test says, once the client has sent its first bytes. */
-export function serveBytes(onRequest: (socket: net.Socket) => void): Promise<LoopbackServer> {
-  return LoopbackServer.listen(net.createServer((socket) => socket.once("data", () => onRequest(socket))));
+export function serveBytes(onRequest: (socket: net.Socket) => void): Promise<ListeningServer> {
+  return ListeningServer.listen(net.createServer((socket) => socket.once("data", () => onRequest(socket))));
 }
 
 /** A client that closes itself at the end of its scope. */

@@ -3,11 +3,11 @@
 
 import http, { type IncomingHttpHeaders, type IncomingMessage, type ServerResponse } from "node:http";
 import https from "node:https";
-import { isIPv6, type Socket } from "node:net";
-import type { TLSSocket } from "node:tls";
+import { isIPv6 } from "node:net";
 import { type Answer, send, textAnswer } from "./answer.ts";
 import type { ServerCertificate } from "./certificates.ts";
 import { Faults, misbehave } from "./faults.ts";
+import { ListeningServer } from "./listening_server.ts";
 
 /** Where to listen, and how. */
 export interface LoopbackServerOptions {
@@ -55,12 +55,10 @@ export class LoopbackServer implements AsyncDisposable {
   handler: Handler = () => textAnswer(503, "Starting\n");
   /** Called with the path of every request, faulty ones included, before it is answered. */
   onRequest: (path: string) => void = () => {};
-  /** TCP connections accepted. */
-  connections = 0;
   /** TLS handshakes completed. */
   handshakes = 0;
   readonly #server: http.Server | https.Server;
-  readonly #sockets = new Set<Socket>();
+  #listening: ListeningServer | null = null;
   #recorded: RecordedRequest[] = [];
   #url = new URL("http://localhost");
 
@@ -70,14 +68,7 @@ export class LoopbackServer implements AsyncDisposable {
       ? http.createServer(onRequest)
       : https.createServer({ cert: certificate.certificate, key: certificate.privateKey }, onRequest);
     this.#server.keepAliveTimeout = KEEP_ALIVE_MS;
-    this.#server.on("connection", (socket: Socket) => {
-      this.connections++;
-      this.#hold(socket);
-    });
-    this.#server.on("secureConnection", (socket: TLSSocket) => {
-      this.handshakes++;
-      this.#hold(socket);
-    });
+    this.#server.on("secureConnection", () => this.handshakes++);
   }
 
   /** Listens. */
@@ -85,15 +76,9 @@ export class LoopbackServer implements AsyncDisposable {
     { hostname = "127.0.0.1", port = 0, certificate }: LoopbackServerOptions,
   ): Promise<LoopbackServer> {
     const started = new LoopbackServer(certificate);
-    const server = started.#server;
-    await new Promise<void>((resolve, reject) => {
-      server.once("error", reject);
-      server.listen(port, hostname, resolve);
-    });
-    const address = server.address();
-    if (address === null || typeof address === "string") throw new Error(`No TCP address to listen on: "${address}"`);
+    started.#listening = await ListeningServer.listen(started.#server, hostname, port);
     const host = isIPv6(hostname) ? `[${hostname}]` : hostname;
-    started.#url = new URL(`${certificate === undefined ? "http" : "https"}://${host}:${address.port}`);
+    started.#url = new URL(`${certificate === undefined ? "http" : "https"}://${host}:${started.#listening.port}`);
     return started;
   }
 
@@ -111,17 +96,14 @@ export class LoopbackServer implements AsyncDisposable {
     return this.#recorded;
   }
 
-  /** Closes the port and every connection at once; what hangs ends. */
-  async [Symbol.asyncDispose](): Promise<void> {
-    const closed = new Promise<void>((resolve) => this.#server.close(() => resolve()));
-    for (const socket of this.#sockets) socket.destroy();
-    await closed;
+  /** TCP connections accepted. */
+  get connections(): number {
+    return this.#listening?.connections ?? 0;
   }
 
-  #hold(socket: Socket): void {
-    this.#sockets.add(socket);
-    socket.once("close", () => this.#sockets.delete(socket));
-    socket.on("error", () => {}); // resets by clients are their right
+  /** Closes the port and every connection at once; what hangs ends. */
+  async [Symbol.asyncDispose](): Promise<void> {
+    await this.#listening?.[Symbol.asyncDispose]();
   }
 
   async #serve(request: IncomingMessage, response: ServerResponse): Promise<void> {
@@ -177,4 +159,41 @@ function readBody(request: IncomingMessage): Promise<Uint8Array | null> {
     request.once("error", reject);
     request.once("close", () => reject(new Error("The request ended before its body")));
   });
+}
+
+/** Part of the world that is played by one server: what all of them show of it. */
+export abstract class ServedDouble implements AsyncDisposable {
+  protected readonly server: LoopbackServer;
+
+  protected constructor(server: LoopbackServer) {
+    this.server = server;
+  }
+
+  get port(): number {
+    return this.server.port;
+  }
+
+  /** What it does wrong at the moment; calls of one method are those with a path that ends `/<method>`. */
+  get faults(): Faults {
+    return this.server.faults;
+  }
+
+  /** TCP connections accepted. */
+  get connections(): number {
+    return this.server.connections;
+  }
+
+  /** TLS handshakes completed. */
+  get handshakes(): number {
+    return this.server.handshakes;
+  }
+
+  /** The latest requests, oldest first. */
+  get requests(): readonly RecordedRequest[] {
+    return this.server.requests;
+  }
+
+  [Symbol.asyncDispose](): Promise<void> {
+    return this.server[Symbol.asyncDispose]();
+  }
 }

@@ -7,7 +7,8 @@ import net from "node:net";
 import type { CertificateRequest } from "./certificates.ts";
 import type { Connectors, HostResolver } from "../lib/net/dialer.ts";
 import type { SrvRecord, SrvResolver } from "../lib/net/srv.ts";
-import { type LoopbackServer, serveHttp, serveHttps } from "./loopback.ts";
+import type { ListeningServer } from "./listening_server.ts";
+import { serveHttp, serveHttps } from "./loopback.ts";
 
 /** A connection that was tried, with the addresses it was tried to: the last point before the kernel. */
 export interface DialRecord {
@@ -50,7 +51,7 @@ export class ScriptedNetwork implements AsyncDisposable {
   /** Names that were looked up, in order. */
   readonly lookups: string[] = [];
   readonly srvLookups: string[] = [];
-  readonly #servers = new Map<string, LoopbackServer>();
+  readonly #servers = new Map<string, ListeningServer>();
 
   /** Puts an HTTPS server with a certificate for these names at a virtual host and port. */
   async serve(at: string, certificate: CertificateRequest, reply: (path: string) => Reply): Promise<void> {
@@ -120,7 +121,7 @@ export class ScriptedNetwork implements AsyncDisposable {
     };
   }
 
-  async #put(at: string, server: LoopbackServer): Promise<void> {
+  async #put(at: string, server: ListeningServer): Promise<void> {
     await this.stop(at);
     this.#servers.set(at, server);
   }

@@ -5,7 +5,7 @@ import net from "node:net";
 import { DevelopmentHomeserver } from "../fake_homeserver.ts";
 import { DEVELOPMENT_API_SECRET } from "../fake_sfu.ts";
 import { HOSTILE_ANSWERS, type HostileAnswer } from "../hostile_answers.ts";
-import { LoopbackServer } from "../loopback.ts";
+import { ListeningServer } from "../listening_server.ts";
 import { inLoops, post, type Pressure } from "./pressure.ts";
 
 const LOOPS_PER_ANSWER = 12;
@@ -16,7 +16,7 @@ const DELAY_MS = 4000;
 export const hostileAnswers: Pressure = {
   what: `${HOSTILE_ANSWERS.length} kinds of hostile answers of homeservers and of the SFU`,
   async prepare(parts) {
-    const listen = async (server: net.Server) => parts.use(await LoopbackServer.listen(server)).port;
+    const listen = async (server: net.Server) => parts.use(await ListeningServer.listen(server)).port;
     const good = parts.use(await DevelopmentHomeserver.start({ serverName: "good.example" }));
     const ports = await Promise.all(HOSTILE_ANSWERS.map((row) => listen(answering(() => row))));
     let turn = 0;

@@ -4,10 +4,10 @@ import assert from "node:assert/strict";
 import type net from "node:net";
 import type { OutboundRequest } from "../../lib/net/client.ts";
 import { countingSignal } from "../../testing/counting_signal.ts";
+import { ListeningServer } from "../../testing/listening_server.ts";
 import {
   type DisposableClient,
   failureOf,
-  LoopbackServer,
   openClient,
   outcomeOf,
   request,
@@ -84,7 +84,7 @@ Deno.test("a body that drips is ended too", async () => {
     const timer = setInterval(() => socket.write("."), 10);
     socket.on("close", () => clearInterval(timer));
   };
-  await using server: LoopbackServer = await serveBytes(drip);
+  await using server: ListeningServer = await serveBytes(drip);
   using client = openClient();
   await assertTimesOut(client, server.port, { secure: false });
   await until(() => server.open === 0);

@@ -6,9 +6,9 @@ import type { Socket } from "node:net";
 import { CertificateAuthority, type ServerCertificate } from "../../testing/certificates.ts";
 import type { OutboundClient, OutboundRequest } from "../../lib/net/client.ts";
 import { OutboundError, type OutboundFailure } from "../../lib/net/outbound_error.ts";
+import { ListeningServer } from "../../testing/listening_server.ts";
 import {
   authority,
-  LoopbackServer,
   openClient,
   outcomeOf,
   request,
@@ -104,7 +104,7 @@ for (const [what, issue] of CERTIFICATES) {
       requests++;
       res.end("{}");
     });
-    await using server = await LoopbackServer.listen(tlsServer);
+    await using server = await ListeningServer.listen(tlsServer);
     using client = openClient();
     assertFailure(await outcomeOf(client, request(server.port)), "tls", server.port);
     assert.equal(requests, 0);

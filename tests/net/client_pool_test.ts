@@ -5,16 +5,8 @@ import http from "node:http";
 import https from "node:https";
 import type { RequestListener } from "node:http";
 import type { OutboundRequest } from "../../lib/net/client.ts";
-import {
-  authority,
-  failureOf,
-  LoopbackServer,
-  openClient,
-  request,
-  serveHttp,
-  serveHttps,
-  until,
-} from "../../testing/loopback.ts";
+import { ListeningServer } from "../../testing/listening_server.ts";
+import { authority, failureOf, openClient, request, serveHttp, serveHttps, until } from "../../testing/loopback.ts";
 
 const MAX_IDLE_CONNECTIONS = 1000;
 const AT_ONCE = 20;
@@ -134,7 +126,7 @@ Deno.test("an idle connection that the server closed is replaced without an erro
 });
 
 Deno.test("closing the client closes its idle connections", async () => {
-  await using server: LoopbackServer = await serveHttps(NAMES, (_, res) => res.end("{}"));
+  await using server: ListeningServer = await serveHttps(NAMES, (_, res) => res.end("{}"));
   const client = openClient();
   await client.send(request(server.port));
   assert.equal(server.open, 1);
@@ -146,8 +138,8 @@ Deno.test("idle connections to any number of hosts, with TLS and without, are bo
   const keepAliveTimeout = 60_000;
   const answer: http.RequestListener = (_, response) => void response.end("{}");
   const { certificate, privateKey } = await authority.issue(NAMES);
-  await using plain = await LoopbackServer.listen(http.createServer({ keepAliveTimeout }, answer));
-  await using secure = await LoopbackServer.listen(
+  await using plain = await ListeningServer.listen(http.createServer({ keepAliveTimeout }, answer));
+  await using secure = await ListeningServer.listen(
     https.createServer({ keepAliveTimeout, cert: certificate, key: privateKey }, answer),
   );
   using client = openClient();

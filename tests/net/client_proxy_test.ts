@@ -3,9 +3,9 @@
 import assert from "node:assert/strict";
 import net from "node:net";
 import { OutboundError } from "../../lib/net/outbound_error.ts";
+import { ListeningServer } from "../../testing/listening_server.ts";
 import {
   failureOf,
-  LoopbackServer,
   openClient,
   outcomeOf,
   request,
@@ -224,7 +224,7 @@ const SOCKS_REPLIES: [what: string, replies: number[][], outcome: string][] = [
 for (const [what, replies, outcome] of SOCKS_REPLIES) {
   Deno.test(`a SOCKS server that ${what}: ${outcome}`, async () => {
     const left = [...replies];
-    await using proxy = await LoopbackServer.listen(net.createServer((socket) => {
+    await using proxy = await ListeningServer.listen(net.createServer((socket) => {
       socket.on("data", () => {
         const reply = left.shift();
         if (reply !== undefined) socket.write(Uint8Array.from(reply));

@@ -3,15 +3,8 @@
 import assert from "node:assert/strict";
 import type http from "node:http";
 import { MAX_CONNECTIONS_PER_HOST, MAX_CONNECTIONS_TO_KNOWN_HOST } from "../../lib/net/client.ts";
-import {
-  failureOf,
-  LoopbackServer,
-  openClient,
-  request,
-  serveHttp,
-  serveHttps,
-  until,
-} from "../../testing/loopback.ts";
+import { ListeningServer } from "../../testing/listening_server.ts";
+import { failureOf, openClient, request, serveHttp, serveHttps, until } from "../../testing/loopback.ts";
 
 /** A server that holds every answer back until it is told otherwise. */
 async function holdingServer() {
@@ -35,7 +28,7 @@ for (const secure of [true, false]) {
         res.end("{}");
       }, 2);
     };
-    await using server: LoopbackServer = secure
+    await using server: ListeningServer = secure
       ? await serveHttps({ dnsNames: ["server.example"] }, handler)
       : await serveHttp(handler);
     using client = openClient();

@@ -1,7 +1,8 @@
 // A name with a dead first address and a living second one: the second is reached long before the deadline.
 
 import assert from "node:assert/strict";
-import { LoopbackServer, openClient, request, serveHttp, serveHttps } from "../../testing/loopback.ts";
+import { ListeningServer } from "../../testing/listening_server.ts";
+import { openClient, request, serveHttp, serveHttps } from "../../testing/loopback.ts";
 import { SwallowingHost } from "./swallowing_host.ts";
 
 const DEADLINE_MS = 3000;
@@ -9,7 +10,7 @@ const ALIVE = "127.0.0.1";
 const SWALLOWING = "127.0.0.2";
 const REFUSING = "127.0.0.3";
 
-function serve(secure: boolean, port?: number): Promise<LoopbackServer> {
+function serve(secure: boolean, port?: number): Promise<ListeningServer> {
   return secure
     ? serveHttps({ dnsNames: ["server.example"] }, (_, res) => res.end("{}"), ALIVE, port)
     : serveHttp((_, res) => res.end("{}"), ALIVE, port);

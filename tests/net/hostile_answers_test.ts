@@ -6,7 +6,8 @@ import { mock } from "node:test";
 import net from "node:net";
 import { Http1Reader } from "../../lib/net/http1_reader.ts";
 import { HOSTILE_ANSWERS } from "../../testing/hostile_answers.ts";
-import { failureOf, LoopbackServer, openClient, request, until } from "../../testing/loopback.ts";
+import { ListeningServer } from "../../testing/listening_server.ts";
+import { failureOf, openClient, request, until } from "../../testing/loopback.ts";
 
 const CAP = 64 * 1024;
 // The cap, a head, and the piece of the stream in which either was passed.
@@ -15,9 +16,9 @@ const DRIP_DEADLINE_MS = 150;
 const GOOD_ANSWER = "HTTP/1.1 200 OK\r\ncontent-length: 4\r\n\r\ngood";
 
 /** A server whose first answer is made by the test, and whose others are good. */
-function serveFirst(answer: (socket: net.Socket) => void): Promise<LoopbackServer> {
+function serveFirst(answer: (socket: net.Socket) => void): Promise<ListeningServer> {
   let requests = 0;
-  return LoopbackServer.listen(net.createServer((socket) => {
+  return ListeningServer.listen(net.createServer((socket) => {
     socket.on("data", () => {
       if (++requests === 1) answer(socket);
       else socket.write(GOOD_ANSWER);

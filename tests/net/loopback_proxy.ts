@@ -3,7 +3,8 @@
 import net from "node:net";
 import tls from "node:tls";
 import type { CertificateRequest } from "../../testing/certificates.ts";
-import { authority, LoopbackServer } from "../../testing/loopback.ts";
+import { ListeningServer } from "../../testing/listening_server.ts";
+import { authority } from "../../testing/loopback.ts";
 
 /** What the proxy was asked, in order. */
 export interface ProxyRequest {
@@ -15,7 +16,7 @@ export interface ProxyRequest {
 
 /** A proxy in front of a made-up network. */
 export interface LoopbackProxy extends AsyncDisposable {
-  readonly server: LoopbackServer;
+  readonly server: ListeningServer;
   readonly seen: ProxyRequest[];
 }
 
@@ -56,7 +57,7 @@ export async function openProxy(
       });
     });
   };
-  const server = await LoopbackServer.listen(
+  const server = await ListeningServer.listen(
     tlsNames === null ? net.createServer(serve) : await tlsServer(tlsNames, serve),
   );
   return {
