@@ -96,7 +96,7 @@ Deno.test("each bound that is named stands in docs/security.md", () => {
 
 // What the page says in numbers, and where the number stands in the code.
 const NUMBERS: readonly (readonly [row: string, said: string, path: string, declared: string])[] = [
-  ["URL of a request", "8192 characters", "lib/http/app.ts", "MAX_URL_CHARACTERS = 8192"],
+  ["URL of a request", "8192 characters", "lib/http/routes.ts", "MAX_URL_CHARACTERS = 8192"],
   ["Body of a request", "64 KiB", "lib/http/app.ts", "MAX_JSON_BYTES = 64 * 1024"],
   ["Body of a webhook", "1 MiB", "lib/http/app.ts", "MAX_WEBHOOK_BYTES = 1024 * 1024"],
   ["Bodies that are on their way, of more than 8 KiB", "500", "lib/http/body.ts", "MAX_LARGE_BODIES = 500"],

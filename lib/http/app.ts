@@ -17,12 +17,16 @@ import { BodyReader } from "./body.ts";
 import { parseDelegationRequest, parseSfuRequest, parseTokenRequest } from "./request_bodies.ts";
 import { type AnsweredRequest, RequestRecord } from "./request_record.ts";
 import { complete, empty, errorResponse, json } from "./responses.ts";
-
-/** What is known of a request beside itself. */
-export interface RequestInfo {
-  /** The other end of its connection. */
-  readonly remoteAddr: Deno.Addr;
-}
+import {
+  allowedMethods,
+  type Arrival,
+  assertAnswerable,
+  findRoute,
+  hint,
+  pathOf,
+  type RequestInfo,
+  type Route,
+} from "./routes.ts";
 
 /** Answers one request. Never rejects. */
 export type App = (request: Request, info: RequestInfo) => Promise<Response>;
@@ -49,26 +53,8 @@ export interface AppOptions {
   readonly isDraining: () => boolean;
   /** Aborted once the service waits no longer for what is in flight: it is refused. */
   readonly cutOff: AbortSignal;
-  /** Told of each answered request, to count it. */
+  /** Called for each answered request, to count it. */
   readonly onAnswered?: (request: AnsweredRequest) => void;
-}
-
-/** A request on its way through the front. */
-interface Arrival {
-  readonly request: Request;
-  readonly info: RequestInfo;
-  readonly record: RequestRecord;
-}
-
-interface Route {
-  /** Matched at the end of the path, below any prefix that a proxy left in place. */
-  readonly path: string;
-  readonly methods: readonly string[];
-  /** True where any other method is answered like the first one. */
-  readonly anyMethod?: true;
-  /** Clients ask it without a body for whether it exists, and act on any answer but 404. */
-  readonly isProbed?: true;
-  readonly handle: (arrival: Arrival) => Promise<Response>;
 }
 
 /** How a route turns a body into an answer. */
@@ -82,9 +68,6 @@ interface Job<Wanted extends TokenRequest> {
 const MAX_JSON_BYTES = 64 * 1024;
 const MAX_WEBHOOK_BYTES = 1024 * 1024;
 const MAX_WEBHOOKS_IN_PIECES = 32;
-// The server underneath takes 64 KiB of head in all, and 128 headers.
-const MAX_URL_CHARACTERS = 8192;
-
 /** From the first byte of a request to its answer: the body, the homeserver, the SFU. */
 const DEADLINE_MS = 10_000;
 
@@ -162,13 +145,6 @@ export function createApp(options: AppOptions): App {
     return counts ? given : crypto.randomUUID();
   }
 
-  function assertAnswerable(route: Route | undefined, { method, url }: Request): asserts route is Route {
-    if (url.length > MAX_URL_CHARACTERS) throw new MatrixError(414, "M_UNRECOGNIZED", "The URL is too long");
-    if (route === undefined) throw new MatrixError(404, "M_UNRECOGNIZED", "Unrecognized request");
-    if (route.anyMethod || route.methods.includes(method)) return;
-    throw new MatrixError(405, "M_UNRECOGNIZED", "Method not allowed");
-  }
-
   function refuse(error: unknown, route: Route | undefined, { request, record }: Arrival): Response {
     if (!(error instanceof MatrixError)) {
       record.failed(error);
@@ -176,7 +152,7 @@ export function createApp(options: AppOptions): App {
     }
     record.refused(error, route?.isProbed === true && isBodyless(request));
     const response = errorResponse(error);
-    if (error.status === 405 && route !== undefined) response.headers.set("allow", allowed(route));
+    if (error.status === 405 && route !== undefined) response.headers.set("allow", allowedMethods(route));
     return response;
   }
 
@@ -201,36 +177,6 @@ export function createApp(options: AppOptions): App {
   };
 }
 
-/**
- * The route of a path: the same path, or the end of it after any prefix, with repeated slashes taken as one.
- *
- * Nothing under `/_matrix/` is a route, whatever it ends with.
- */
-function findRoute(routes: readonly Route[], path: string): Route | undefined {
-  const collapsed = path.includes("//") ? path.replace(/\/{2,}/g, "/") : path;
-  if (collapsed.includes("/_matrix/")) return undefined;
-  return routes.find((route) => collapsed.endsWith(route.path));
-}
-
-/** Tells once a minute what may be wrong with the set-up when a request comes to no route. */
-function hint(log: Log, { method, headers }: Request, path: string): void {
-  if (headers.get("content-type")?.startsWith("application/webhook+json")) {
-    const message = "A webhook came to a wrong path: its URL in LiveKit's configuration must end in /sfu_webhook";
-    return log.warning(message, { method, path, throttle: true });
-  }
-  const message = "A request came to a path that is no route: does a proxy cut off, or add, more than the prefix of " +
-    "livekit_service_url?";
-  log.info(message, { method, path, throttle: true });
-}
-
-// new URL() would do the same at ten times the cost, and would fold "/../" where a proxy did not.
-function pathOf(url: string): string {
-  const start = url.indexOf("/", url.indexOf("://") + 3);
-  if (start < 0) return "/";
-  const end = url.slice(start).search(/[?#]/);
-  return end < 0 ? url.slice(start) : url.slice(start, start + end);
-}
-
 /** The address at the other end; null on a unix socket. */
 function peerOf({ remoteAddr }: RequestInfo): string | null {
   return "hostname" in remoteAddr ? remoteAddr.hostname : null;
@@ -250,8 +196,4 @@ function forbidden(serverName: string): MatrixError {
   return new MatrixError(403, "M_FORBIDDEN", "Users of this homeserver are not served here", {
     cause: `"${serverName.slice(0, 200)}" is blocked, or not among the allowed homeservers`,
   });
-}
-
-function allowed(route: Route): string {
-  return [...route.methods, "OPTIONS"].join(", ");
 }

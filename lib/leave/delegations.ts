@@ -83,7 +83,7 @@ export class Delegations {
     const found = await within(discovery.find(homeserver), signal).catch(() => null);
     if (found === null || found.outcome === "not-found") {
       const steps = found === null ? ["no answer in time"] : found.steps;
-      throw badJson("Unable to resolve client-server API", { fields: { steps } });
+      throw badJson("Unable to resolve client-server API", { fields: { steps, advice: UNRESOLVED } });
     }
     void this.#warnIfUnsupported(wish.user);
     return async () => {
@@ -110,6 +110,8 @@ export class Delegations {
   }
 }
 
+const UNRESOLVED = "serve /.well-known/matrix/client with m.homeserver for that server name, or give its address in " +
+  "LIVEKIT_CS_API_URL_OVERRIDES";
 const RESTRICTED = "Delegation of delayed events is only supported for full access users";
 
 function delegationOf({ user, delayId, delayMs, room, identity, alsoWatched }: DelegationWish): Delegation {

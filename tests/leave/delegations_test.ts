@@ -175,7 +175,12 @@ Deno.test("a discovery that hangs is refused at the deadline", async () => {
 Deno.test("why an API cannot be found is in the details of the refusal, for the log", async () => {
   const find = () => Promise.resolve({ outcome: "not-found", steps: ["example.com: status 404"] } as const);
   const { prepare } = bench({ discovery: { find } });
-  await assert.rejects(prepare(), { details: { fields: { steps: ["example.com: status 404"] } } });
+  await assert.rejects(prepare(), (error) => {
+    assert.ok(error instanceof MatrixError);
+    assert.deepEqual(error.details.fields?.steps, ["example.com: status 404"]);
+    assert.match(String(error.details.fields?.advice), /LIVEKIT_CS_API_URL_OVERRIDES/);
+    return true;
+  });
 });
 
 const SUPPORT: readonly (readonly [supports: boolean | null, warnings: number, askedAnHourOn: number])[] = [
