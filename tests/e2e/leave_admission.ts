@@ -54,12 +54,13 @@ const PARTICIPANTS = 6;
 const limited: Story = {
   name: "six participants with a delay of 10 s stay in the call within Synapse's own limit of delayed-event calls",
   async tell(scene, parts) {
-    const { federated, lenient, sfu } = scene;
-    const { user, roomId } = await openCall(scene, lenient, parts);
+    const { federated, local, lenient, sfu } = scene;
+    const { roomId } = await openCall(scene, lenient, parts);
     const attendances = await Promise.all(
-      Array.from({ length: PARTICIPANTS }, (_, index) => {
-        const seat = { user, roomId, deviceId: `BOBDEV${index}` };
-        return attend(parts, lenient, seat, { delayMs: 10_000, join: joinRoom });
+      Array.from({ length: PARTICIPANTS }, async (_, index) => {
+        const user = await federated.register(`guest${index}`, `GUEST${index}`);
+        await user.joinRoom(roomId, local.serverName);
+        return await attend(parts, lenient, await seatOf(user, roomId), { delayMs: 10_000, join: joinRoom });
       }),
     );
     assert.equal((await sfu.participants(aliasOf(roomId))).length, PARTICIPANTS + 1);
