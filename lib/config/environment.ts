@@ -68,7 +68,9 @@ export class Environment {
   }
 
   #take({ name, isSecret, isAlsoLowerCase }: Variable, variables: EnvironmentVariables): void {
-    const given = isAlsoLowerCase ? variables[name.toLowerCase()] || variables[name] : variables[name];
+    // The byte order mark of an env file stands before its first name.
+    const named = variables[name] || variables[`\ufeff${name}`];
+    const given = isAlsoLowerCase ? variables[name.toLowerCase()] || named : named;
     const value = given?.trim() ?? ""; // line ends of other systems, and byte order marks, go with the blanks
     if (value === "" || name.endsWith("_PORT") && SERVICE_LINK.test(value)) return;
     if (QUOTED.test(value) && isSecret !== true) {

@@ -70,6 +70,12 @@ for (const quote of ['"', "'"]) {
   });
 }
 
+Deno.test("a byte order mark before the first name of an env file changes nothing", () => {
+  const { LIVEKIT_URL, ...others } = MINIMAL;
+  const parsed = tryToParse({ "\ufeffLIVEKIT_URL": LIVEKIT_URL, ...others });
+  assert.ok(parsed.ok && parsed.config.livekitUrl === LIVEKIT_URL);
+});
+
 Deno.test("two quotes and nothing between them are nothing", () => {
   assert.deepEqual(parse({ LIVEKIT_JWT_BIND: '""' }).config.bind, parse().config.bind);
 });

@@ -10,7 +10,7 @@ for (const signal of ["SIGTERM", "SIGINT"] as const) {
   Deno.test(`${signal} lets ${IN_FLIGHT} exchanges behind a slow homeserver end well, and refuses new connections`, async () => {
     await using around = await Surroundings.start();
     await using service = await ServiceProcess.start(around.variables);
-    around.homeserver.faults.inject({ kind: "delay", durationMs: 3000 });
+    around.homeserver.faults.inject({ kind: "delay", durationMs: 1500 });
     const exchanges = Array.from(
       { length: IN_FLIGHT },
       (_, index) =>

@@ -75,6 +75,17 @@ Deno.test("with LIVEKIT_LOG_FORMAT=json each problem of the configuration is one
   for (const { message } of records) assert.match(message, /^LIVEKIT_/);
 });
 
+Deno.test("an env file of Windows, with a byte order mark and its line ends, starts the service", async () => {
+  const text = Object.entries({ ...LEAST, LIVEKIT_FULL_ACCESS_HOMESERVERS: "example.com" })
+    .map(([name, value]) => `${name}=${value}\r\n`).join("");
+  const variables = `\ufeff${text}`.split("\n").flatMap((line) => {
+    const [, name, value] = /^([^=]+)=([^]*)$/.exec(line) ?? [];
+    return name === undefined ? [] : [[name, value ?? ""]];
+  });
+  await using service = await ServiceProcess.start(Object.fromEntries(variables));
+  assert.match(service.output, / livekit_url=wss:\/\/sfu.example.com\/livekit\/sfu /);
+});
+
 Deno.test("a port that is taken ends with exit code 1 and one line that names it", async () => {
   using taken = Deno.listen({ hostname: "127.0.0.1", port: 0 });
   const bind = `127.0.0.1:${taken.addr.port}`;
