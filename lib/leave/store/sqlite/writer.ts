@@ -6,8 +6,8 @@ import type { Clock } from "../../../async/clock.ts";
 import { errorText } from "../../../log/error_text.ts";
 import type { Log } from "../../../log/log.ts";
 import type { JobKey } from "../../machine/job.ts";
-import { decodeJob, encodeJob, fieldOf } from "../stored_job.ts";
-import { isSameEvent, type StoredJob } from "../store.ts";
+import { encodeJob, fieldOf } from "../stored_job.ts";
+import type { StoredJob } from "../store.ts";
 
 /** What the writer needs from outside. */
 export interface SqliteWriterDeps {
@@ -29,8 +29,8 @@ const FIRST_RETRY_MS = 1000;
 const MAX_RETRY_MS = 30_000;
 
 interface Change {
-  /** What the row is to hold; null = it is to go. */
-  readonly value: string | null;
+  /** The job that the row is to hold; null = it is to go. */
+  readonly job: { readonly delayId: string; readonly value: string } | null;
   /** Told whether that is on the disk. */
   readonly waiting: ((isDurable: boolean) => void)[];
 }
@@ -58,7 +58,9 @@ export class SqliteWriter {
       "INSERT INTO jobs (field, value) VALUES (?, ?) ON CONFLICT (field) DO UPDATE SET value = excluded.value",
     );
     this.#delete = database.prepare("DELETE FROM jobs WHERE field = ?");
-    this.#select = database.prepare("SELECT value FROM jobs WHERE field = ?");
+    this.#select = database.prepare(
+      "SELECT iif(json_valid(value), value ->> '$.Params.DelayId', '') AS delayId FROM jobs WHERE field = ?",
+    );
   }
 
   /** Whether a row is about to be written or removed. */
@@ -68,15 +70,14 @@ export class SqliteWriter {
 
   /** Whether a job of the same event stands in the place of this one. */
   holds(job: StoredJob): boolean {
-    const held = this.#jobAt(fieldOf(job));
-    return held !== null && isSameEvent(held, job);
+    return this.#delayIdAt(fieldOf(job)) === job.delayId;
   }
 
   /** Writes a job, whatever stands in its place; resolves with whether it is on the disk. */
   put(job: StoredJob): Promise<boolean> {
     if (this.#isClosed) return Promise.resolve(false);
     const { field, value } = encodeJob(job);
-    const { waiting } = this.#set(field, value, this.#groupMs);
+    const { waiting } = this.#set(field, { delayId: job.delayId, value }, this.#groupMs);
     // A disk that has just failed is not worth a wait.
     return this.#failures > 0 ? Promise.resolve(false) : new Promise((resolve) => waiting.push(resolve));
   }
@@ -84,14 +85,16 @@ export class SqliteWriter {
   /** Writes a job soon, unless it was removed or another event took its place. */
   change(job: StoredJob): void {
     const { field, value } = encodeJob(job);
-    if (this.#jobAt(field)?.delayId === job.delayId) this.#set(field, value, LAZY_GROUP_MS);
+    const { delayId } = job;
+    if (this.#delayIdAt(field) === delayId) this.#set(field, { delayId, value }, LAZY_GROUP_MS);
   }
 
   /** Removes a job at once, unless another event took its place: who starts next must not send its leave again. */
   remove(key: JobKey, delayId: string): void {
     const field = fieldOf(key);
-    if (this.#jobAt(field)?.delayId !== delayId) return;
-    if (this.#inFile(field) !== null) return void this.#set(field, null, this.#groupMs);
+    const inFile = this.#delayIdInFile(field);
+    if (this.#delayIdAt(field, inFile) !== delayId) return;
+    if (inFile !== null) return void this.#set(field, null, this.#groupMs);
     // Else a disk that stays full would fill the memory with the removals of what it never held.
     tell(this.#changes.get(field), true);
     this.#changes.delete(field);
@@ -127,27 +130,27 @@ export class SqliteWriter {
     this.#database.close();
   }
 
-  /** The job that a row holds, or is about to hold; null for none. */
-  #jobAt(field: string): StoredJob | null {
+  /** Of the job that a row holds, or is about to hold; null for none. */
+  #delayIdAt(field: string, inFile?: string | null): string | null {
     if (this.#isClosed) return null;
     const change = this.#changes.get(field);
-    const value = change === undefined ? this.#inFile(field) : change.value;
-    return value === null ? null : decodeJob({ field, value }, this.#deps.clock.now());
+    if (change !== undefined) return change.job?.delayId ?? null;
+    return inFile === undefined ? this.#delayIdInFile(field) : inFile;
   }
 
-  /** What is in the file; null for nothing, and when the disk does not give it. */
-  #inFile(field: string): string | null {
+  /** "" for what is no job; null for nothing, and when the disk does not give it. */
+  #delayIdInFile(field: string): string | null {
     try {
-      const value = this.#select.get(field)?.value;
-      return typeof value === "string" ? value : null;
+      const row = this.#select.get(field);
+      return row === undefined ? null : String(row.delayId ?? "");
     } catch {
       return null;
     }
   }
 
-  #set(field: string, value: string | null, groupMs: number): Change {
+  #set(field: string, job: Change["job"], groupMs: number): Change {
     // Whoever waits for what stood here waits for what takes its place.
-    const change = { value, waiting: this.#changes.get(field)?.waiting ?? [] };
+    const change = { job, waiting: this.#changes.get(field)?.waiting ?? [] };
     this.#changes.set(field, change);
     if (this.#failures === 0) this.#commitWithin(groupMs);
     return change;
@@ -204,9 +207,9 @@ export class SqliteWriter {
   #write(group: readonly (readonly [field: string, change: Change])[]): void {
     this.#database.exec("BEGIN IMMEDIATE");
     try {
-      for (const [field, { value }] of group) {
-        if (value === null) this.#delete.run(field);
-        else this.#put.run(field, value);
+      for (const [field, { job }] of group) {
+        if (job === null) this.#delete.run(field);
+        else this.#put.run(field, job.value);
       }
       this.#database.exec("COMMIT");
     } catch (error) {
