@@ -4,6 +4,7 @@ import assert from "node:assert/strict";
 import { FederationClient, type FederationOutcome } from "../../lib/matrix/federation_client.ts";
 import type { Target } from "../../lib/matrix/server_discovery.ts";
 import { parseServerName } from "../../lib/matrix/server_name.ts";
+import type { DialRule } from "../../lib/net/address_guard.ts";
 import type { OutboundRequest, OutboundResponse } from "../../lib/net/client.ts";
 import { OutboundError, type OutboundFailure } from "../../lib/net/outbound_error.ts";
 import { FakeOutbound, respond } from "../../testing/fake_outbound.ts";
@@ -23,13 +24,15 @@ class Fixture {
   readonly client: FederationClient;
   /** How long each request takes, in ms. */
   durationMs = 0;
+  rule: DialRule = "public";
 
   constructor(script: Script, hosts = ["a.example"]) {
     this.outbound = new FakeOutbound((request) => this.#next(script, request));
     this.client = new FederationClient({
       outbound: this.outbound,
       discovery: { resolve: () => Promise.resolve({ targets: hosts.map(target), steps: ["as scripted"] }) },
-      ruleFor: () => "public",
+      ruleFor: () => this.rule,
+      isKnown: (server) => server === "known.example",
       clock: {
         ...this.clock,
         sleep: (durationMs) => {
@@ -231,4 +234,21 @@ Deno.test("a step is 300 bytes long at most, whatever a server's address is", as
   const { steps } = await fixture.get();
   for (const step of steps) assert.ok(step.length <= 300, `${step.length}`);
   assert.match(steps.at(-1) ?? "", /…\(\+\d+ bytes\)$/);
+});
+
+Deno.test("a server that is known is worth more connections than a stranger", async () => {
+  const fixture = new Fixture([200, 200]);
+  await fixture.get(undefined, "known.example");
+  await fixture.get(undefined, "stranger.example");
+  assert.deepEqual(fixture.outbound.requests.map(({ maxConnections }) => maxConnections), [256, undefined]);
+});
+
+Deno.test("under * a target that is not the asked name itself is dialled by the rule for strangers", async () => {
+  const fixture = new Fixture(["connect", 200], ["other.example", "known.example"]);
+  fixture.rule = "internal-verified";
+  await fixture.get(undefined, "known.example:8448");
+  assert.deepEqual(fixture.outbound.requests.map(({ host, rule }) => [host, rule]), [
+    ["other.example", "public"],
+    ["known.example", "internal-verified"],
+  ]);
 });
