@@ -60,6 +60,9 @@ export interface ArrivedCall {
   readonly status: number;
 }
 
+/** A server that takes calls and never answers. */
+export const SILENT_SERVER = "evil.test";
+
 /** The homeserver. */
 export class ScriptedHomeserver {
   mode: HomeserverMode = "up";
@@ -97,15 +100,16 @@ export class ScriptedHomeserver {
     return event;
   }
 
-  /** All servers are kept at one host. */
-  apiOf(_homeserver: ServerName): Promise<string> {
-    return Promise.resolve("hs.test");
+  /** Servers are kept at one host, but for the one that never answers. */
+  apiOf(homeserver: ServerName): Promise<string> {
+    return Promise.resolve(homeserver === SILENT_SERVER ? homeserver : "hs.test");
   }
 
   /** The service's calls. */
-  act(_homeserver: ServerName, delayId: string, action: DelayedAction): Promise<ActionResult> {
+  act(homeserver: ServerName, delayId: string, action: DelayedAction): Promise<ActionResult> {
     return new Promise((resolve, reject) => {
       const answer = (afterMs: number, run: () => void) => this.#time.after(afterMs, () => this.#time.inService(run));
+      if (homeserver === SILENT_SERVER) return answer(TIMEOUT_MS, () => reject(new Error("No answer within 10 s")));
       if (this.mode === "away") {
         return answer(
           LATENCY_MS,

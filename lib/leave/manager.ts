@@ -52,7 +52,7 @@ export interface LeaveManagerDeps {
 
 // A send may have waited in its queue for an hour: a check older than this is not the latest one that could be had.
 const MAX_CHECK_AGE_MS = 10_000;
-const MAX_CANCEL_ATTEMPTS = 3;
+const MAX_CANCEL_ATTEMPTS = 5;
 
 /** Takes delegated leave events. */
 export class LeaveManager {
@@ -291,7 +291,7 @@ export class LeaveManager {
   }
 
   #cancelled(call: LeaveCall, outcome: ActionOutcome): void {
-    if (outcome.kind !== "failed" && outcome.kind !== "limited" || ++call.attempts >= MAX_CANCEL_ATTEMPTS) return;
+    if (outcome.kind === "done" || outcome.kind === "gone" || ++call.attempts >= MAX_CANCEL_ATTEMPTS) return;
     const pauseMs = outcome.kind === "limited" ? outcome.retryAfterMs : callPause(call.attempts, this.#deps.random);
     this.#deps.clock.setTimer(() => this.#calls.add(call), pauseMs);
   }

@@ -29,7 +29,7 @@ export const UNKNOWN_IS_ABSENT: Sabotage = withSfu((sfu) => ({
 }));
 
 /** Webhooks are believed: nobody is looked up after one. */
-export const SEND_WITHOUT_A_LOOK: Sabotage = withSfu(() => ({
+export const SEND_WITHOUT_A_CHECK: Sabotage = withSfu(() => ({
   getParticipant: () => Promise.resolve({ outcome: "absent" }),
 }));
 
@@ -80,12 +80,66 @@ export const LATE_TIMERS: Sabotage = {
   }),
 };
 
-/** The end of a session by DUPLICATE_IDENTITY is taken for a leave. */
-export const RECONNECT_IS_A_LEAVE: Sabotage = {
+/** The end of a session by some reason is taken for another one. */
+function misread(reason: string, as: string): Sabotage {
+  return {
+    sabotageWebhook: (manager) => ({
+      receive: (event) =>
+        manager.receive("reason" in event && event.reason === reason ? { ...event, reason: as } : event),
+    }),
+  };
+}
+
+export const RECONNECT_IS_A_LEAVE = misread("DUPLICATE_IDENTITY", "CLIENT_INITIATED");
+export const FULL_RECONNECT_IS_A_LEAVE = misread("STATE_MISMATCH", "CLIENT_INITIATED");
+/** What LiveKit notices 20 s late is taken for what happens now. */
+export const DEAD_SESSION_COUNTS = misread("CONNECTION_TIMEOUT", "CLIENT_INITIATED");
+
+/** A client that gives one attempt up is told to have been in the call and left: nothing waits for its next attempt. */
+export const ABORT_ENDS_ALL: Sabotage = {
   sabotageWebhook: (manager) => ({
     receive: (event) =>
       manager.receive(
-        "reason" in event && event.reason === "DUPLICATE_IDENTITY" ? { ...event, reason: "CLIENT_INITIATED" } : event,
+        event.type === "aborted" && event.reason === "CLIENT_INITIATED" ? { ...event, type: "left" } : event,
       ),
   }),
 };
+
+/** Replaced events are left to themselves. */
+export const NO_CANCELS: Sabotage = withEvents((delayedEvents) => ({
+  act: (homeserver, delayId, action, signal) =>
+    action === "cancel"
+      ? Promise.resolve({ outcome: { kind: "done" }, step: "left out" })
+      : delayedEvents.act(homeserver, delayId, action, signal),
+}));
+
+/** Whoever takes more than five seconds to answer counts as not there, and gets one probe at a time. */
+export const SLOW_IS_DOWN: Sabotage = {
+  sabotage: (deps) => ({
+    ...deps,
+    delayedEvents: {
+      apiOf: (...args) => deps.delayedEvents.apiOf(...args),
+      act: (...args) =>
+        new Promise((resolve, reject) => {
+          const timedOut = { outcome: { kind: "failed", how: "unreachable" }, step: "too slow" } as const;
+          deps.clock.setTimer(() => resolve(timedOut), 5000);
+          deps.delayedEvents.act(...args).then(resolve, reject);
+        }),
+    },
+  }),
+};
+
+type Events = LeaveManagerDeps["delayedEvents"];
+
+function withEvents(change: (events: Events) => Partial<Events>): Sabotage {
+  return {
+    sabotage: (deps) => ({
+      ...deps,
+      delayedEvents: {
+        apiOf: (...args) => deps.delayedEvents.apiOf(...args),
+        act: (...args) => deps.delayedEvents.act(...args),
+        ...change(deps.delayedEvents),
+      },
+    }),
+  };
+}

@@ -67,6 +67,11 @@ export class ScriptedSfu {
     }
   }
 
+  /** Whether the service was ever told that a participant is there. */
+  wasTold(person: string): boolean {
+    return this.#toldSids.has(person);
+  }
+
   isPresent(room: RoomAlias, identity: Identity): boolean {
     return this.#rooms.get(room)?.people.has(identity) === true;
   }

@@ -10,7 +10,7 @@ import { LocalTokenBuckets } from "../../lib/leave/calls/token_bucket.ts";
 import type { LeaveStore, ParticipantEvent, Saved, StoredJob, StoreListener } from "../../lib/leave/store/store.ts";
 import type { ServerName } from "../../lib/matrix/server_name.ts";
 import { RecordingLog } from "../../testing/recording_log.ts";
-import { ScriptedHomeserver, type SynapseLimiter } from "../../testing/scripted_homeserver.ts";
+import { ScriptedHomeserver, SILENT_SERVER, type SynapseLimiter } from "../../testing/scripted_homeserver.ts";
 import { personOf, ScriptedSfu } from "./scripted_sfu.ts";
 import { settle, VirtualTime } from "../../testing/virtual_time.ts";
 
@@ -65,6 +65,10 @@ export class SurvivingStore {
   }
 }
 
+const OURS = "hs.test" as ServerName;
+/** A server that takes calls and never answers. */
+export const EVIL = SILENT_SERVER as ServerName;
+
 /** How a world is made. */
 export interface WorldOptions {
   readonly limiter?: SynapseLimiter;
@@ -86,6 +90,8 @@ export class World {
   readonly delegations = new Map<string, Delegation>();
   /** Delay IDs that the service took charge of. */
   readonly accepted = new Set<string>();
+  /** People whose clients are alive and mean to be in the call, by number. */
+  readonly alive = new Set<number>();
   /** Rules that were broken. */
   readonly violations: string[] = [];
   #manager: LeaveManager;
@@ -113,8 +119,8 @@ export class World {
   }
 
   /** A client schedules its leave and hands it over. */
-  async delegate(delegation: Omit<Delegation, "homeserver">): Promise<void> {
-    const full = { ...delegation, homeserver: "hs.test" as ServerName };
+  async delegate(delegation: Omit<Delegation, "homeserver">, homeserver = OURS): Promise<void> {
+    const full = { ...delegation, homeserver };
     this.homeserver.schedule(full.delayId, full.delayMs);
     this.delegations.set(full.delayId, full);
     this.sfu.expect(full.room, full.watched);
@@ -186,6 +192,12 @@ export class World {
     const isKnownGone = told.every((outcome) => outcome === "absent");
     const isToldGone = !told.includes("present") && people.some((person) => this.sfu.toldGone.has(person));
     if (!isKnownGone && !isToldGone) this.violations.push(`${delayId}: sent though the SFU said ${told.join(", ")}`);
+    const who = delayId.split("_")[1] ?? "";
+    const isLast = [...this.delegations.keys()].findLast((id) => id.startsWith(`syd_${who}_`)) === delayId;
+    // Who was never seen, and is away when the SFU can be asked at last, can't be told from who never came.
+    if (isLast && this.alive.has(Number(who)) && people.some((person) => this.sfu.wasTold(person))) {
+      this.violations.push(`${delayId}: sent though its participant never left`);
+    }
   }
 }
 

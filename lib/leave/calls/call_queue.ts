@@ -33,9 +33,10 @@ const PRESSING_MS = 5000;
 // Services by which a user may be ahead of the others while deadlines decide.
 const RESTARTS_PER_ROUND = 3;
 const OVERTAKES_WITHIN_MS = 2000;
-// A restart past its deadline is mostly about an event that has been sent: those that can be saved go first, but a
-// tenth of all calls finds out about the others, or cancels what was replaced.
+// A restart past its deadline is mostly about an event that has been sent: those that can be saved go first, but where
+// none is in danger a tenth of all calls finds out about the others, and as many cancel what was replaced.
 const LATE_TURN = 10;
+const LATE_SPACING = 2;
 const PATIENCE_MS = 5000;
 const OVERDUE_SEND_MS = 10_000;
 // Where every restart is nearly late, a leave would wait for ever: past ten seconds it has a third of all calls.
@@ -62,6 +63,8 @@ export class CallQueue {
   readonly #breaker: CircuitBreaker;
   #inFlight = 0;
   #turn = 0;
+  /** When calls that are late, or cancel, go out again by themselves. */
+  #lateAt = -Infinity;
   #added = 0;
   #tidyAbove = MAX_UNWANTED;
   #isAsking = false;
@@ -124,6 +127,9 @@ export class CallQueue {
         if (this.#inFlight >= (this.#breaker.state === "closed" ? this.#limit : 1)) return;
         if (now < this.#pausedUntil) return this.#wakeAt(this.#pausedUntil, now);
         if (!this.#hasWanted(now)) return;
+        if (now < this.#lateAt && this.#waiting === this.#late.length + this.#cancels.length) {
+          return this.#wakeAt(this.#lateAt, now);
+        }
         const waitMs = await this.#take(now);
         if (waitMs > 0) {
           this.#pausedUntil = Math.max(this.#pausedUntil, now + waitMs);
@@ -179,16 +185,21 @@ export class CallQueue {
    */
   #next(now: number): LeaveCall | undefined {
     this.#turn = (this.#turn + 1) % LATE_TURN;
-    if (this.#turn === 0 && this.#late.length > 0) return this.#late.shift();
-    if (this.#turn === LATE_TURN / 2 && this.#cancels.length > 0) return this.#cancels.shift();
+    const pressing = this.#pressing.peek();
+    const isUrgent = pressing !== undefined && pressing.deadline - now <= OVERTAKES_WITHIN_MS;
+    if (this.#turn === 0 && !isUrgent && this.#late.length > 0) return this.#late.shift();
+    if (this.#turn === LATE_TURN / 2 && !isUrgent && this.#cancels.length > 0) return this.#cancels.shift();
     const send = this.#sends.peek();
     const isOverdue = send !== undefined && now - send.addedAt > OVERDUE_SEND_MS;
     if (isOverdue && this.#turn % OVERDUE_TURN === 0) return this.#sends.shift();
-    const pressing = this.#pressing.peek();
-    const isUrgent = pressing !== undefined && pressing.deadline - now <= OVERTAKES_WITHIN_MS;
     if (!isUrgent && send !== undefined) return this.#sends.shift();
-    return this.#pressing.shift() ?? this.#restarts.pop() ?? this.#late.shift() ?? this.#cancels.shift() ??
-      this.#sends.shift();
+    return this.#pressing.shift() ?? this.#restarts.pop() ?? this.#sends.shift() ?? this.#idle(now);
+  }
+
+  // Half of what is allowed is left alone: what matters more may come in a moment.
+  #idle(now: number): LeaveCall | undefined {
+    this.#lateAt = now + LATE_SPACING * 1000 / this.#rate.perSecond;
+    return this.#late.shift() ?? this.#cancels.shift();
   }
 
   async #run(call: LeaveCall): Promise<void> {

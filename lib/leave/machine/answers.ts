@@ -3,7 +3,7 @@
 
 import type { ActionOutcome } from "../../matrix/delayed_events.ts";
 import type { Job, JobEnd, JobEvent, Step, StepContext } from "./job.ts";
-import { callPause, deadlineOf, giveUpAt, HELD_PAUSE_MS, restartInterval } from "./schedule.ts";
+import { callPause, deadlineOf, giveUpAt, HELD_PAUSE_MS, MIN_CALL_PAUSE_MS, restartInterval } from "./schedule.ts";
 
 type Answered = Extract<JobEvent, { type: "answered" }>;
 
@@ -31,7 +31,7 @@ const RESTARTED: AnswerTable = {
   gone: ends("gone"),
   refused,
   limited: (job, { outcome, now }) => again(job, now, outcome.retryAfterMs),
-  failed: (job, { now, random }) => again(job, now, callPause(job.failures.calls, random)),
+  failed: (job, { now, random }) => again(job, now, pauseOf(job, now, random)),
   held,
 };
 
@@ -45,7 +45,7 @@ const SENT: AnswerTable = {
   failed: (job, { outcome, now, random }) => {
     // By then the event must have fired, and the homeserver has nothing more to say about it.
     if (outcome.how === "bare-404" && now >= deadlineOf(job)) return { end: "gone" };
-    return again(job, now, callPause(job.failures.calls, random));
+    return again(job, now, pauseOf(job, now, random));
   },
   held,
 };
@@ -97,7 +97,14 @@ function stay(job: Job): Step {
 // Past the deadline the event has fired by itself, for all that is known.
 function refused(job: Job, { now, random }: StepContext): Step {
   if (now >= deadlineOf(job)) return { end: "refused" };
-  return again(job, now, callPause(job.failures.calls, random));
+  return again(job, now, pauseOf(job, now, random));
+}
+
+// Short of the deadline each try leaves time for another one.
+function pauseOf(job: Job, now: number, random: () => number): number {
+  const pauseMs = callPause(job.failures.calls, random);
+  const leftMs = deadlineOf(job) - now;
+  return leftMs > 0 ? Math.min(pauseMs, Math.max(leftMs / 2, MIN_CALL_PAUSE_MS)) : pauseMs;
 }
 
 // Not expired, however late: the store says whose the job is.

@@ -23,6 +23,7 @@ import {
   checkPause,
   giveUpAt,
   MAX_WAIT_MS,
+  RECONNECT_MS,
   restartInterval,
   SFU_SILENCE_MS,
   SHORT_WAIT_MS,
@@ -58,8 +59,9 @@ const TRANSITIONS: Table = {
     aborted,
     present: (job, { sessions }, { now }) => seen(job, sessions, now),
     absent: (job, { roomSince }, context) => {
-      const isDecided = job.hint === "left" || isOlderThanSession(roomSince, job);
-      return isDecided ? leave(job, "absence", context.now) : absentAgain(job, context);
+      if (job.hint === "left") return leave(job, "absence", context.now);
+      const lastsMs = isOlderThanSession(roomSince, job) ? RECONNECT_MS : context.absenceMs;
+      return absentAgain(job, lastsMs, context.now);
     },
     unknown: (job, _, context) => {
       // The webhook of the tracked session is the SFU's own word.
@@ -170,7 +172,7 @@ export function adopt(stored: Omit<Job, UnstoredField>, now: number, random: () 
     ...stored,
     timerStartedAt,
     delegatedAt: Math.min(stored.delegatedAt, now),
-    connectedAt: stored.connectedAt === null ? null : Math.min(stored.connectedAt, now),
+    connectedAt: stored.connectedAt !== null && stored.connectedAt > now ? -Infinity : stored.connectedAt,
     waitUntil: Math.min(stored.waitUntil, now + MAX_WAIT_MS),
     heardAt: now,
     ...atRest(),
@@ -304,10 +306,10 @@ function isOlderThanSession(roomSince: number | null, { sessions, connectedAt }:
 }
 
 // Clients reconnect to a restarted SFU: restarts go on until the absence has lasted.
-function absentAgain(job: Job, { now, absenceMs }: StepContext): Step {
+function absentAgain(job: Job, lastsMs: number, now: number): Step {
   const absentSince = job.absentSince ?? now;
-  if (job.absentSince !== null && now - absentSince >= absenceMs) return leave(job, "absence", now);
-  const checkAt = Math.min(absentSince + absenceMs, now + ABSENCE_CHECK_INTERVAL_MS);
+  if (job.absentSince !== null && now - absentSince >= lastsMs) return leave(job, "absence", now);
+  const checkAt = Math.min(absentSince + lastsMs, now + ABSENCE_CHECK_INTERVAL_MS);
   return { job: { ...job, absentSince, failures: { ...job.failures, checks: 0 }, checkAt }, effects: [] };
 }
 

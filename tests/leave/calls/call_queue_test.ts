@@ -2,7 +2,7 @@
 // homeserver is down.
 
 import assert from "node:assert/strict";
-import { Bench, DONE, FAILED, LATENCY_MS } from "./queue_bench.ts";
+import { Bench, DONE, FAILED, LATENCY_MS, SILENT } from "./queue_bench.ts";
 import { LocalTokenBuckets } from "../../../lib/leave/calls/token_bucket.ts";
 import { SynapseLimiter } from "../../../testing/scripted_homeserver.ts";
 import { settle, VirtualTime } from "../../../testing/virtual_time.ts";
@@ -264,6 +264,89 @@ Deno.test("a homeserver that was down is not called overloaded", async () => {
   bench.answer = () => ({ outcome: DONE, afterMs: LATENCY_MS });
   await bench.time.advance(60_000);
   assert.equal(bench.overloads.length, 0);
+});
+
+Deno.test("a homeserver that takes too long is asked by fewer calls at once, without a pause", async () => {
+  const bench = new Bench();
+  bench.answer = () => ({ outcome: SILENT, afterMs: 10_000 });
+  for (const name of names(40)) bench.add(name, "send");
+  await bench.time.advance(60_000);
+  bench.mostInFlight = 0;
+  await bench.time.advance(60_000);
+  assert.equal(bench.mostInFlight, 1);
+  const before = bench.made.length;
+  await bench.time.advance(60_000);
+  assert.ok(bench.made.length - before >= 5, "one call after another, each as long as it takes");
+  bench.answer = () => ({ outcome: DONE, afterMs: 6000 });
+  bench.mostInFlight = 0;
+  for (const name of names(200, "later ")) bench.add(name, "send");
+  await bench.time.advance(120_000);
+  assert.ok(bench.mostInFlight > 8, `${bench.mostInFlight} at once`);
+});
+
+Deno.test("a homeserver that needs six seconds for each answer loses no restart", async () => {
+  const bench = new Bench();
+  bench.answer = () => ({ outcome: DONE, afterMs: 6000 });
+  for (const name of names(7)) {
+    bench.keepUp(name, 8000, 2000);
+    await bench.time.advance(1000);
+  }
+  await bench.time.advance(313_000);
+  assert.equal(bench.overloads.length, 0);
+  assert.equal(bench.count("done", 20_000, 300_000), 245);
+});
+
+Deno.test("a user with many events waits for their own, and costs seven others none of theirs", async () => {
+  const bench = new Bench(new SynapseLimiter(4, 10));
+  const late: string[] = [];
+  const keepUp = (name: string, user: string, everyMs: number, slackMs: number) => {
+    const dueAt = bench.time.elapsed() + slackMs;
+    const isWanted = () => {
+      if (user !== "@mallory:hs.test" && bench.time.elapsed() > dueAt && bench.time.elapsed() > 60_000) late.push(name);
+      return true;
+    };
+    bench.add(name, "restart", slackMs, isWanted, user);
+    bench.time.after(everyMs, () => keepUp(name, user, everyMs, slackMs));
+  };
+  for (const name of names(7, "user ")) {
+    keepUp(name, `@${name.replace(" ", "")}:hs.test`, 8000, 2000);
+    await bench.time.advance(300);
+  }
+  for (const name of names(20, "mallory ")) keepUp(name, "@mallory:hs.test", 1000, 1900);
+  await bench.time.advance(300_000);
+  assert.deepEqual(late, []);
+});
+
+Deno.test("a server with many users waits for its own, and costs the users of another one none of theirs", async () => {
+  const bench = new Bench(new SynapseLimiter(1, 5));
+  for (const name of names(60, "stranger ")) bench.add(name, "send", 10_000, () => true, `@${name.slice(9)}:evil.test`);
+  await settle();
+  for (const name of names(5, "ours ")) bench.add(name, "send", 10_000, () => true, `@${name.slice(5)}:hs.test`);
+  await bench.time.advance(15_000);
+  assert.equal(bench.made.filter(({ name }) => name.startsWith("ours")).length, 5);
+});
+
+Deno.test("what is to be cancelled goes behind restarts and sends, and is not forgotten", async () => {
+  const bench = new Bench(new SynapseLimiter(1, 5));
+  for (const name of names(5)) bench.add(name);
+  await settle();
+  bench.add("cancelled", "cancel");
+  for (const name of names(4, "leave ")) bench.add(name, "send");
+  bench.add("restarted");
+  await bench.time.advance(4500);
+  assert.ok(!bench.names().includes("cancelled"));
+  await bench.time.advance(20_000);
+  assert.ok(bench.names().includes("cancelled"));
+});
+
+Deno.test("what other replicas learnt later counts", async () => {
+  let asked = 0;
+  const bench = new Bench(undefined, {
+    take: () => ({ waitMs: 0, shared: asked++ === 0 ? { perSecond: 97, learntAt: 1e13 } : null }),
+  });
+  bench.add("only");
+  await bench.time.advance(100);
+  assert.equal(Math.round(bench.queue.perSecond), 100);
 });
 
 Deno.test("a closed queue makes no call and keeps no timer", async () => {

@@ -66,10 +66,20 @@ testRows([
   }]),
   ...REFUSALS.map(([what, outcome]): Row => [
     `restart ${what} for the tenth time: again in half a minute at most`,
-    { ...CONNECTED, failures: { checks: 0, calls: 9 } },
+    { ...CONNECTED, delayMs: HOUR, failures: { checks: 0, calls: 9 } },
     answered("restart", outcome),
     { effects: [], callAt: NOW + 30_000 },
   ]),
+  [
+    "restart failed a second before the deadline: again with time for one more",
+    {
+      ...CONNECTED,
+      timerStartedAt: NOW - 9000,
+      failures: { checks: 0, calls: 3 },
+    },
+    answered("restart", failed),
+    { effects: [], callAt: NOW + 500 },
+  ],
   ...REFUSALS.map(([what, outcome]): Row => [
     `restart ${what} when the event must have fired: over`,
     { ...CONNECTED, timerStartedAt: NOW - CONNECTED.delayMs },

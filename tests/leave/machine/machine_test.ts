@@ -292,10 +292,23 @@ const ROWS: readonly Row[] = [
     type: "absent",
     roomSince: NOW - HOUR,
   }, { effects: [], state: "connected", absentSince: NOW }],
-  ["connected, absent from a room older than the session: leaving", CONNECTED, {
+  ["connected, absent from a room older than the session: checked again when a reconnect would be over", CONNECTED, {
     type: "absent",
     roomSince: NOW - HOUR,
-  }, { effects: ["send"], state: "leaving", departure: { reason: "absence", at: NOW } }],
+  }, { effects: [], state: "connected", absentSince: NOW, checkAt: NOW + 1000 }],
+  [
+    "connected, absent from a room older than the session for a second: leaving",
+    {
+      ...CONNECTED,
+      absentSince: NOW - 1000,
+    },
+    { type: "absent", roomSince: NOW - HOUR },
+    {
+      effects: ["send"],
+      state: "leaving",
+      departure: { reason: "absence", at: NOW - 1000 },
+    },
+  ],
   ["connected, absent from a room younger than the session: the absence has to last", CONNECTED, {
     type: "absent",
     roomSince: NOW - 899_999,
