@@ -65,7 +65,8 @@ export class SurvivingStore {
   }
 }
 
-const OURS = "hs.test" as ServerName;
+/** The server whose users take part. */
+export const OURS = "hs.test" as ServerName;
 /** A server that takes calls and never answers. */
 export const EVIL = SILENT_SERVER as ServerName;
 

@@ -60,7 +60,10 @@ const TRANSITIONS: Table = {
     present: (job, { sessions }, { now }) => seen(job, sessions, now),
     absent: (job, { roomSince }, context) => {
       if (job.hint === "left") return leave(job, "absence", context.now);
-      const lastsMs = isOlderThanSession(roomSince, job) ? RECONNECT_MS : context.absenceMs;
+      // Who delegated a moment ago may be about to connect anew.
+      const isRecent = context.now - job.delegatedAt < SHORT_WAIT_MS;
+      const isSure = isOlderThanSession(roomSince, job) && !isRecent;
+      const lastsMs = isSure ? RECONNECT_MS : context.absenceMs;
       return absentAgain(job, lastsMs, context.now);
     },
     unknown: (job, _, context) => {
