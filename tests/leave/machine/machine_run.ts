@@ -210,7 +210,7 @@ export class MachineRun {
     const isWaitOver = before.state === "waiting" && this.#now >= before.waitUntil;
     const isAbsenceLong = this.#absentSince !== null && this.#now - this.#absentSince >= MINUTE;
     const isDecided = before.state === "leaving" || this.#isToldGone || isWaitOver || isAbsenceLong ||
-      this.#isRoomOlder && this.#absentSince !== null && this.#now - this.#absentSince >= 1000;
+      this.#isRoomOlder && this.#now >= MINUTE && this.#absentSince !== null && this.#now - this.#absentSince >= 1000;
     const isFine = this.#lastCheck === "absent" && isDecided || this.#lastCheck === "unknown" && this.#isToldGone;
     if (!isFine) throw new Error(`sent after "${this.#lastCheck}" from ${before.state}`);
   }

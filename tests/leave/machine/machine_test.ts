@@ -21,6 +21,9 @@ import {
   WAITING,
 } from "./machine_table.ts";
 
+// The event is the session's only one.
+const SETTLED = { ...CONNECTED, delegatedAt: NOW - 60_000 };
+
 const ROWS: readonly Row[] = [
   // Waiting
   ["waiting, joined: connected, restarted at once", WAITING, joined("PA_1"), {
@@ -292,14 +295,14 @@ const ROWS: readonly Row[] = [
     type: "absent",
     roomSince: NOW - HOUR,
   }, { effects: [], state: "connected", absentSince: NOW }],
-  ["connected, absent from a room older than the session: checked again when a reconnect would be over", CONNECTED, {
+  ["connected, absent from a room older than the session: checked again when a reconnect would be over", SETTLED, {
     type: "absent",
     roomSince: NOW - HOUR,
   }, { effects: [], state: "connected", absentSince: NOW, checkAt: NOW + 1000 }],
   [
     "connected, absent from a room older than the session for a second: leaving",
     {
-      ...CONNECTED,
+      ...SETTLED,
       absentSince: NOW - 1000,
     },
     { type: "absent", roomSince: NOW - HOUR },
@@ -308,6 +311,15 @@ const ROWS: readonly Row[] = [
       state: "leaving",
       departure: { reason: "absence", at: NOW - 1000 },
     },
+  ],
+  [
+    "delegated anew a moment ago, absent from an old room: about to connect, for all that is known",
+    {
+      ...CONNECTED,
+      absentSince: NOW - 1000,
+    },
+    { type: "absent", roomSince: NOW - HOUR },
+    { effects: [], state: "connected", checkAt: NOW + 20_000 },
   ],
   ["connected, absent from a room younger than the session: the absence has to last", CONNECTED, {
     type: "absent",
