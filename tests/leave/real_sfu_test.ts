@@ -158,6 +158,7 @@ Deno.test("twenty thousand jobs in one room are checked after a gap by one list,
   for (let n = 1; n <= 20_000; n++) {
     const one = person(n, 1, 24 * HOUR);
     world.sfu.join(one.room, one.identity);
+    world.homeserver.schedule(one.delayId, one.delayMs);
     void world.manager.accept({ ...one, homeserver: OURS });
     if (n % 1000 === 0) await world.time.advance(10);
   }
