@@ -81,8 +81,8 @@ export async function loadJobs(loading: Loading): Promise<void> {
   }
   if (dropped > 0) {
     log.error(
-      "Dropped delayed leave events that cannot be read, or are longer than any: their users may be shown in calls for " +
-        "a while. Look after the health of the disk",
+      "Dropped delayed leave events that cannot be read: their users may be shown in calls for a while. Look after " +
+        "the health of the disk",
       { directory, dropped },
     );
   }
