@@ -11,7 +11,7 @@ import { byteMutation } from "../../testing/mutations.ts";
 import { RecordingLog } from "../../testing/recording_log.ts";
 import { signJwt } from "../../testing/signed_webhook.ts";
 
-const RUNS = 2000;
+const RUNS = 1500;
 const KEY = "devkey";
 const SECRET = "a secret of at least 32 characters";
 
@@ -74,7 +74,7 @@ const webhooks = fc.record({
   iat: mostly(undefined, 0, 90, -90),
   header: mostly({ alg: "HS256", typ: "JWT" }, { alg: "HS256" }, { alg: "none" }, { alg: "HS256", crit: ["x"], x: 1 }),
   secret: mostly(SECRET, `${SECRET}!`),
-  change: fc.option(byteMutation(), { freq: 8 }),
+  change: fc.oneof({ weight: 9, arbitrary: fc.constant(null) }, { weight: 1, arbitrary: byteMutation() }),
 });
 
 Deno.test(`of ${RUNS} webhooks just those are taken that LiveKit's own library takes, and read as it reads them`, async () => {
@@ -99,7 +99,7 @@ Deno.test(`of ${RUNS} webhooks just those are taken that LiveKit's own library t
     }),
     { numRuns: RUNS },
   );
-  assert.ok(outcomes.taken > RUNS / 20 && outcomes.refused > RUNS / 20, JSON.stringify(outcomes));
+  assert.ok(outcomes.taken > RUNS / 10 && outcomes.refused > RUNS / 10, JSON.stringify(outcomes));
 });
 
 function hashOf(body: string, how: unknown): unknown {
