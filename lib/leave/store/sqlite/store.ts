@@ -16,9 +16,10 @@ export class SqliteStore implements LeaveStore {
   readonly #deps: SqliteStoreDeps;
   readonly #closing = new AbortController();
   #writer: SqliteWriter | null = null;
-  /** What comes meanwhile waits for it, so that it finds all jobs there; null once they are. */
+  /** What comes meanwhile waits for it, so that it finds all jobs there; null once they are, or loading is halted. */
   #loading: Promise<void> | null = null;
-  #isLoaded = Promise.resolve();
+  /** Goes on after a halt. */
+  #loader = Promise.resolve();
 
   constructor(deps: SqliteStoreDeps) {
     this.#deps = deps;
@@ -39,7 +40,7 @@ export class SqliteStore implements LeaveStore {
       this.#loading = null;
     });
     // A disk that gives nothing keeps nobody waiting, nor do jobs for which there is no room.
-    this.#isLoaded = loadJobs({ ...this.#deps, database, writer, listener, signal, onHalt: resolve }).finally(resolve);
+    this.#loader = loadJobs({ ...this.#deps, database, writer, listener, signal, onHalt: resolve }).finally(resolve);
   }
 
   accept(job: StoredJob): Promise<Saved> {
@@ -69,7 +70,7 @@ export class SqliteStore implements LeaveStore {
 
   async close(): Promise<void> {
     this.#closing.abort();
-    await this.#isLoaded;
+    await this.#loader;
     await this.#loading;
     this.#writer?.close();
   }
