@@ -32,8 +32,6 @@ import { isWorthStoring, type LeaveStore, type ParticipantEvent, shiftTimes, typ
 import { isPastGivingUp } from "./store/stored_job.ts";
 import { WakeTimers } from "./wake_timers.ts";
 
-export type { LeaveCounts } from "./job_index.ts";
-
 /** What the manager needs from outside. */
 export interface LeaveManagerDeps {
   readonly store: LeaveStore;

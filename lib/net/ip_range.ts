@@ -32,12 +32,6 @@ const GLOBAL_UNICAST = ipaddr.IPv6.parseCIDR("2000::/3");
 const THIS_NETWORK = ipaddr.IPv4.parseCIDR("0.0.0.0/8");
 const NAT64_LOCAL = ipaddr.IPv6.parseCIDR("64:ff9b:1::/48");
 
-/** The class of an IP address; `never` for what is no address at all. */
-export function classifyAddress(text: string): AddressClass {
-  const address = parseAddress(text);
-  return address === null ? "never" : classOf(address);
-}
-
 /** The class of an address that {@link parseAddress} gave. */
 export function classOf(address: IpAddress): AddressClass {
   if (address instanceof ipaddr.IPv4 && address.match(THIS_NETWORK)) return "never";
