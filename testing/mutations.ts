@@ -1,6 +1,7 @@
-// What happens to bytes on their way, by accident or on purpose.
+// What happens to bytes and JSON on their way, by accident or on purpose.
 
 import fc from "fast-check";
+import { anyText } from "./texts.ts";
 
 /** Texts that look like names of servers, users or hosts, and are taken for them where a parser is lax. */
 export const AWKWARD_NAMES = [
@@ -51,4 +52,65 @@ export function byteMutation(): fc.Arbitrary<(bytes: Uint8Array) => Uint8Array> 
         return at < 40 ? Buffer.concat([body, new Uint8Array(70_000).fill(32)]) : head;
     }
   });
+}
+
+/** A JSON value that one can walk into. */
+export type Json = { readonly [key: string]: unknown };
+
+const HARD_VALUES = [
+  ...[
+    undefined,
+    null,
+    "",
+    " ",
+    0,
+    -1,
+    1.5,
+    1e21,
+    true,
+    [],
+    {},
+    [null],
+    [[]],
+    "a".repeat(300),
+    "\ud800",
+    "\0",
+    "..",
+    "💩",
+  ],
+  ...AWKWARD_NAMES,
+  ...["a b", "\r\n"],
+  ...["https://", "http://example.com", "https://example.com:0", "javascript:alert(1)", "1970-01-01T00:00:00Z", "{}"],
+];
+
+/**
+ * A value with one of its fields, at any depth, gone or replaced.
+ *
+ * @param missing Fields that it has not, and may be given.
+ */
+export function fieldMutation(json: Json, missing: readonly string[] = []): fc.Arbitrary<Json> {
+  const value = fc.oneof(
+    { weight: 3, arbitrary: fc.constantFrom<unknown[]>(...HARD_VALUES) },
+    { weight: 1, arbitrary: fc.jsonValue() },
+    { weight: 1, arbitrary: anyText({ maxLength: 260 }) },
+  );
+  return fc.tuple(fc.constantFrom(...pathsIn(json), ...missing.map((name) => [name])), value).map(([path, value]) =>
+    replaced(json, path, value)
+  );
+}
+
+function pathsIn(json: Json): string[][] {
+  return Object.entries(json).flatMap(([key, value]) => [
+    [key],
+    ...(isJson(value) ? pathsIn(value).map((path) => [key, ...path]) : []),
+  ]);
+}
+
+function replaced(json: Json, [key = "", ...rest]: readonly string[], value: unknown): Json {
+  const held = json[key];
+  return { ...json, [key]: rest.length > 0 && isJson(held) ? replaced(held, rest, value) : value };
+}
+
+function isJson(value: unknown): value is Json {
+  return typeof value === "object" && value !== null && !Array.isArray(value);
 }
