@@ -17,12 +17,14 @@ const read = (path: string) => Deno.readTextFileSync(ROOT + path);
 const pages = filesIn("", ".md");
 const withoutCode = (text: string) => text.replace(/^```[^]*?^```$/gm, "");
 
-/** The anchors that a reader of the page can link to: GitHub makes them of the headings. */
+/** The anchors that a reader of the page can link to: those that it sets, and those that GitHub makes of its headings. */
 function anchorsOf(page: string): Set<string> {
-  const headings = [...withoutCode(read(page)).matchAll(/^#+ (.+)$/gm)].map(([, heading = ""]) => heading);
-  return new Set(
-    headings.map((heading) => heading.toLowerCase().replace(/[^\p{L}\p{N}\- _]/gu, "").replaceAll(" ", "-")),
-  );
+  const text = withoutCode(read(page));
+  const headings = [...text.matchAll(/^#+ (.+)$/gm)].map(([, heading = ""]) => heading);
+  return new Set([
+    ...headings.map((heading) => heading.toLowerCase().replace(/[^\p{L}\p{N}\- _]/gu, "").replaceAll(" ", "-")),
+    ...[...text.matchAll(/<a id="([^"]+)">/g)].map(([, id = ""]) => id),
+  ]);
 }
 
 for (const page of pages) {
