@@ -73,7 +73,7 @@ Deno.test("a homeserver whose certificate nobody vouches for is not believed", a
   await service.waitFor(/Cannot verify an OpenID token.*TLS failed with/);
 });
 
-Deno.test("an inner homeserver that nobody listed is not asked, and the log says what to do", async () => {
+Deno.test("an internal homeserver that nobody listed is not asked, and the log says what to do", async () => {
   await using around = await Surroundings.start();
   await using foreign = await startHomeserver();
   await using service = await ServiceProcess.start(around.variables);
