@@ -39,7 +39,7 @@ export interface Service {
 // Container runtimes kill after 10 s, and the command line gives up after 8.
 const ANSWER_WITHIN_MS = 5000;
 const TAKE_ANSWERS_WITHIN_MS = 500;
-const PUT_AWAY_WITHIN_MS = 1500;
+const PUT_AWAY_WITHIN_MS = 7000; // from the beginning
 const CLOSE_STORE_WITHIN_MS = 500;
 
 /** The world as it is. */
@@ -168,6 +168,7 @@ export async function startService(config: Config, platform: Platform, log: Log)
     },
     async drain() {
       isDraining = true;
+      const startedAt = clock.monotonicNow();
       const isDone = (work: Promise<unknown>, withinMs: number) => endsWithin({ clock, log }, withinMs, work);
       const answered = listener.shutdown();
       if (!await isDone(answered, ANSWER_WITHIN_MS)) {
@@ -176,7 +177,7 @@ export async function startService(config: Config, platform: Platform, log: Log)
         await isDone(answered, TAKE_ANSWERS_WITHIN_MS);
       }
       const putAway = webhooks.settle().then(() => manager?.close());
-      if (!await isDone(putAway, PUT_AWAY_WITHIN_MS)) {
+      if (!await isDone(putAway, Math.max(PUT_AWAY_WITHIN_MS - (clock.monotonicNow() - startedAt), 0))) {
         log.warning("A homeserver, the SFU or the store holds up the end: what it was asked may go unanswered");
         await isDone(Promise.resolve(stored?.store.close()), CLOSE_STORE_WITHIN_MS);
       }
