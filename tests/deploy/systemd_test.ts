@@ -56,11 +56,16 @@ Deno.test("the unit starts the executable where its own instructions put it", ()
   assert.ok(unit.includes(`#   install -m 755 lk-jwt-service_linux_amd64 ${command}`));
 });
 
-Deno.test("the unit hands over the secret as a credential, never in the environment", () => {
+Deno.test("the unit hands over the key file as a credential, and no secret stands in the environment", () => {
   const [credential = ""] = settings("LoadCredential");
-  const [name] = credential.split(":");
-  assert.ok(settings("Environment").includes(`LIVEKIT_SECRET_FROM_FILE=%d/${name}`));
-  assert.doesNotMatch(unit, /LIVEKIT_SECRET=/);
+  const [name, path] = credential.split(":");
+  assert.ok(settings("Environment").includes(`LIVEKIT_KEY_FILE=%d/${name}`));
+  assert.doesNotMatch(unit, /LIVEKIT_SECRET/);
+  assert.ok(unit.includes(`#   install -m 600 /dev/stdin ${path} <<'EOF'`), "its instructions make that file");
+});
+
+Deno.test("a reload of the unit has the service read its keys again", () => {
+  assert.deepEqual(settings("ExecReload"), ["/bin/kill -HUP $MAINPID"]);
 });
 
 Deno.test("the unit takes the operator's variables from a file that may be missing", () => {

@@ -32,3 +32,9 @@ Deno.test("the compose file asks for exactly the values that .env.example explai
   const explained = new Set([...example.matchAll(/^([A-Z_]+)=/gm)].map(([, name]) => name));
   assert.deepEqual(asked, explained);
 });
+
+Deno.test("the Redis of the compose file wants the password that the service has", async () => {
+  const compose = await Deno.readTextFile(`${repositoryRoot}deploy/compose/compose.yaml`);
+  assert.match(compose, /^ +LIVEKIT_REDIS_PASSWORD: \$\{REDIS_PASSWORD:\?see \.env\.example\}$/m);
+  assert.match(compose, /^ +command: \["redis-server", .*"--requirepass", "\$\{REDIS_PASSWORD\}"\]$/m);
+});
