@@ -19,6 +19,8 @@ export function startCaddy(options: ProxyOptions): Promise<ReverseProxy> {
         "lk-jwt-service:8080": options.serviceAddress,
         "livekit:7880": options.sfuAddress,
         "{$RTC_HOST} {": `https://${PROXY_HOST}:${port} {\n\t${tls}`,
+        // Asked for by the header alone: the certificate does not name it.
+        "{$CALL_HOST} {": `https://call.localhost:${port} {\n\t${tls}`,
         "{$SERVER_NAME} {": `https://127.0.0.1:${port} {\n\t${tls}`,
       })
       : await adaptExample(options.example, {
@@ -43,6 +45,7 @@ export function startCaddy(options: ProxyOptions): Promise<ReverseProxy> {
         XDG_DATA_HOME: folder,
         XDG_CONFIG_HOME: folder,
         // What the example of deploy/compose takes from its own environment.
+        CALL_HOST: "call.example.com",
         RTC_HOST: EXAMPLE_HOST,
         SERVER_NAME: "example.com",
       },

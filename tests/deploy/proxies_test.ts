@@ -73,6 +73,14 @@ Deno.test("compose/Caddyfile tells other servers and clients where everything is
   });
 });
 
+Deno.test("compose/Caddyfile tells Element Call which homeserver is its own", async () => {
+  await using site = await startSite({ start: startCaddy, example: "compose/Caddyfile" });
+  const config = await site.fetch("https://localhost", "/config.json", { headers: { host: "call.localhost" } });
+  assert.deepEqual(await config.json(), {
+    default_server_config: { "m.homeserver": { base_url: "https://example.com", server_name: "example.com" } },
+  });
+});
+
 interface Site extends AsyncDisposable {
   /** Sends a request to the proxy. */
   fetch(origin: string, path: string, init?: RequestInit): Promise<Response>;
@@ -97,9 +105,15 @@ async function startSite({ start, example }: Example): Promise<Site> {
     }),
   );
   const client = started.use(Deno.createHttpClient({ caCerts: [authority.certificate] }));
+  // HTTP/2 has no Host header that could name another site than the connection.
+  const byHost = started.use(
+    Deno.createHttpClient({ caCerts: [authority.certificate], allowHost: true, http2: false }),
+  );
   const parts = started.move();
-  const fetchFrom = (origin: string, path: string, init: RequestInit = {}) =>
-    fetch(`${origin}:${proxy.port}${path}`, { ...init, client });
+  const fetchFrom = (origin: string, path: string, init: RequestInit = {}) => {
+    const chosen = new Headers(init.headers).has("host") ? byHost : client;
+    return fetch(`${origin}:${proxy.port}${path}`, { ...init, client: chosen });
+  };
   return {
     fetch: fetchFrom,
     async ask(method, path, body) {
