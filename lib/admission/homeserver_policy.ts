@@ -4,7 +4,8 @@
 
 import type { DialRule } from "../net/address_guard.ts";
 import { parseServerName, type ServerName, serverNameParts } from "../matrix/server_name.ts";
-import { withBrackets } from "../net/endpoint.ts";
+import { parseHost } from "../net/endpoint.ts";
+import { parseAddress } from "../net/ip_range.ts";
 
 /** Own homeservers' users may create rooms; everybody else may join what exists. */
 export type Access = "full" | "restricted";
@@ -116,15 +117,17 @@ function suffixesOf(patterns: readonly HomeserverPattern[]): string[] {
   return patterns.filter(({ isSuffix }) => isSuffix).map(({ name }) => `.${name}`);
 }
 
-// DNS knows neither case nor the dot at the end, and an IPv6 address has many spellings: whoever is blocked could choose
-// another one for the same host. A blocked name without a port covers the host at every port.
+// DNS knows neither case nor the dot at the end, and an address has many spellings, IPv4 inside IPv6 and whole numbers
+// among them: whoever is blocked could choose another one for the same host. A blocked name without a port covers the
+// host at every port.
 function widely(name: ServerName): string {
   const { port } = serverNameParts(name);
   return port === null ? hostOf(name) : `${hostOf(name)}:${port}`;
 }
 
 function hostOf(name: ServerName): string {
-  const { hostname, isIpLiteral } = serverNameParts(name);
-  if (isIpLiteral && hostname.includes(":")) return new URL(`http://${withBrackets(hostname)}`).hostname;
-  return hostname.toLowerCase().replace(/\.+$/, "");
+  const { hostname } = serverNameParts(name);
+  const host = parseHost(hostname);
+  const address = host === null || host === "name" ? null : parseAddress(host.address);
+  return address?.toString() ?? hostname.toLowerCase().replace(/\.+$/, "");
 }
