@@ -46,13 +46,13 @@ export class BodyReader {
     const declared = request.headers.get("content-length");
     if (declared !== null && Number(declared) > maxBytes) throw tooLarge(maxBytes);
     const connection = peer !== undefined && "hostname" in peer ? `${peer.hostname} ${peer.port}` : null;
-    if (connection !== null && this.#connections.has(connection)) throw onlyInHttp2();
+    if (connection !== null && this.#connections.has(connection)) throw busy("One request at a time"); // only in HTTP/2
     // The server underneath reads no further than the declared length, and the whole body comes in one piece; to ask
     // for `body` alone would build a stream.
     if (declared !== null && Number(declared) <= MAX_SMALL_BYTES) {
       return await arrived(this.#occupy(connection, request.bytes()), signal);
     }
-    if (this.#held >= 2 * this.#limit) throw new MatrixError(503, "M_UNKNOWN", "Too many large requests at once");
+    if (this.#held >= 2 * this.#limit) throw busy("Too many large requests at once");
     if (declared !== null) return await this.#readLarge(this.#occupy(connection, this.#hold(request.bytes())), signal);
     if (request.body === null) return new Uint8Array();
     // In HTTP/1.1 there is no body then (RFC 9112, 6.3). HTTP/2's is left unread.
@@ -132,6 +132,6 @@ function tooLarge(maxBytes: number): MatrixError {
   return new MatrixError(413, "M_TOO_LARGE", `The request body is over ${maxBytes} bytes`);
 }
 
-function onlyInHttp2(): MatrixError {
-  return new MatrixError(503, "M_UNKNOWN", "One request at a time");
+function busy(message: string): MatrixError {
+  return new MatrixError(503, "M_UNKNOWN", message, { retryAfterSeconds: 1 });
 }

@@ -61,7 +61,11 @@ export class WebhookQueue {
   #recover(): void {
     if (this.#lost === 0) return;
     this.#lost = 0;
-    this.#deps.onLost();
+    try {
+      this.#deps.onLost();
+    } catch (error) {
+      this.#report(error); // whatever comes next still has its turn
+    }
   }
 
   #read(body: Uint8Array, claims: WebhookClaims): SfuEvent | null {

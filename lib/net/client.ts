@@ -93,7 +93,7 @@ export class OutboundClient implements Outbound {
     const bytes = encode(request, proxy);
 
     // A connection must never serve a request that could not have opened it.
-    const pool = `${rule} ${secure} ${host} ${port} ${tlsName}`;
+    const pool = `${rule} ${secure} ${host} ${port} ${tlsName ?? ""}`;
     using permit = await this.#permits.acquire(pool, signal, request.maxConnections);
     if (permit === null) throw noAnswerInTime(where);
     const connection = this.#idle.take(pool) ?? new Connection(await this.#dialer.dial(request, proxy), where);
@@ -130,7 +130,8 @@ function encode(request: OutboundRequest, proxy: Proxy | null): Uint8Array {
   // An HTTP proxy is handed plain requests whole: their target is an absolute URL (RFC 9112, 3.2.2).
   const isHandedOver = proxy !== null && proxy.protocol !== "socks5" && !request.secure;
   const target = isHandedOver ? `http://${formatHostAndPort(host, port)}${path}` : path;
-  let isWritable = TARGET.test(target) && TARGET.test(hostHeader);
+  // The host is written too, to proxies.
+  let isWritable = TARGET.test(target) && TARGET.test(hostHeader) && TARGET.test(host);
   let head = `${method} ${target} HTTP/1.1\r\nhost: ${hostHeader}\r\n`;
   for (const name in headers) {
     const value = headers[name] ?? "";

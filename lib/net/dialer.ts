@@ -70,6 +70,7 @@ export class Dialer {
     const where = formatHostAndPort(host, port);
     const end = Promise.withResolvers<never>();
     const step = <T>(work: Promise<T>): Promise<T> => Promise.race([work, end.promise]);
+    if (signal.aborted) throw noAnswerInTime(where);
     const abort = () => end.reject(noAnswerInTime(where));
     const cancelTimer = connectTimeoutMs === undefined ? () => {} : this.#options.clock.setTimer(
       () => end.reject(new OutboundError("connect", `No connection to ${where} within ${connectTimeoutMs} ms`)),

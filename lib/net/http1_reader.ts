@@ -20,7 +20,7 @@ export interface Http1Answer {
 export interface Http1Limits {
   /** A longer body is `too-large`. */
   readonly maxBodyBytes: number;
-  /** True for the answer to CONNECT, which has no body when it is a success. */
+  /** True for the answer to CONNECT: no body follows a success (RFC 9112, 6.3), and nobody reads that of a refusal. */
   readonly isConnect?: boolean;
 }
 
@@ -159,7 +159,7 @@ export class Http1Reader {
       this.#headers = Object.create(null);
       return this.#expectLine("status", MAX_HEAD_BYTES);
     }
-    const isBodiless = this.#status === 204 || this.#status === 304 || this.limits.isConnect && this.#status < 300;
+    const isBodiless = this.#status === 204 || this.#status === 304 || this.limits.isConnect === true;
     if (isBodiless) this.#state = "complete";
     else if (isChunked) this.#expectLine("chunk-size", MAX_CHUNK_LINE_BYTES);
     else if (length === undefined) this.#state = "close";

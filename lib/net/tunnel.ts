@@ -29,12 +29,9 @@ export function proxyAuthorization({ login }: Proxy): string {
   return `proxy-authorization: Basic ${Buffer.from(`${login.user}:${login.password}`).toString("base64")}\r\n`;
 }
 
-// Of a refusal: a page for people, which nobody reads.
-const MAX_REFUSAL_BYTES = 64 * 1024;
-
 async function connectByHttp(socket: Socket, proxy: Proxy, authority: string): Promise<string | null> {
   socket.write(`CONNECT ${authority} HTTP/1.1\r\nhost: ${authority}\r\n${proxyAuthorization(proxy)}\r\n`);
-  const reader = new Http1Reader({ maxBodyBytes: MAX_REFUSAL_BYTES, isConnect: true }, authority);
+  const reader = new Http1Reader({ maxBodyBytes: 0, isConnect: true }, authority);
   for (;;) {
     const bytes: Buffer | null = socket.read();
     if (bytes === null) {
@@ -96,9 +93,14 @@ function destination(host: string): number[] {
   return [address.kind() === "ipv4" ? IPV4 : IPV6, ...address.toByteArray()];
 }
 
-/** A text of at most 255 bytes, its length before it. */
+/**
+ * A text of at most 255 bytes, its length before it.
+ *
+ * @throws OutboundError for a longer one: cut, a name would be another one.
+ */
 function sized(text: string): number[] {
-  const bytes = Buffer.from(text).subarray(0, 255);
+  const bytes = Buffer.from(text);
+  if (bytes.length > 255) throw new OutboundError("protocol", "Cannot ask a SOCKS proxy: a text is over 255 bytes");
   return [bytes.length, ...bytes];
 }
 

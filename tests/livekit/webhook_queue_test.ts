@@ -12,7 +12,7 @@ function bench() {
   const log = new RecordingLog();
   const taken: string[] = [];
   const counts = { other: 0, lost: 0 };
-  const gate = { open: () => {}, closed: Promise.resolve() };
+  const gate = { open: () => {}, closed: Promise.resolve(), onLost: () => {} };
   const queue = new WebhookQueue({
     receiver: {
       // The body is the name of a room that has finished, or what else becomes of it.
@@ -37,12 +37,15 @@ function bench() {
         if (event.type === "room-finished") taken.push(`${event.room} again`);
       },
     ],
-    onLost: () => counts.lost++,
+    onLost() {
+      counts.lost++;
+      gate.onLost();
+    },
     log,
   });
   const close = () => gate.closed = new Promise((resolve) => gate.open = resolve);
   const put = (text: string) => queue.put(new TextEncoder().encode(text), CLAIMS);
-  return { queue, log, taken, counts, close, open: () => gate.open(), put };
+  return { queue, log, taken, counts, close, open: () => gate.open(), put, gate };
 }
 
 Deno.test("every listener is told of every event, in the order in which they came", async () => {
@@ -95,4 +98,19 @@ Deno.test("events of no interest neither wait nor take room, however many come",
   await queue.settle();
   assert.deepEqual(taken, ["a", "a again", "b", "b again"]);
   assert.equal(log.of("warning").length, 0);
+});
+
+Deno.test("what cannot be made good does not stop the next event", async () => {
+  const { queue, taken, log, close, open, put, gate } = bench();
+  gate.onLost = () => {
+    throw new TypeError("no way to look");
+  };
+  close();
+  for (let count = 0; count < 10_001; count++) put(`${count}`);
+  open();
+  await queue.settle();
+  put("after");
+  await queue.settle();
+  assert.equal(taken.at(-1), "after again");
+  assert.match(String(log.of("error")[0]?.fields.stack), /no way to look/);
 });

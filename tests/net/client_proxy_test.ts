@@ -199,6 +199,8 @@ const OTHER_WORDS: [what: string, reply: string, outcome: string][] = [
   ["with a length", "HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n", "status 200"],
   ["that refuses", "HTTP/1.1 407 Proxy Authentication Required\r\ncontent-length: 0\r\n\r\n", "connect"],
   ["that refuses at length", `HTTP/1.1 403 Forbidden\r\ncontent-length: 9\r\n\r\nForbidden`, "connect"],
+  ["that refuses until the connection ends", "HTTP/1.0 403 Forbidden\r\n\r\n<html>", "connect"],
+  ["that refuses and does not go on", "HTTP/1.1 503 Busy\r\ncontent-length: 9\r\n\r\n", "connect"],
   ["of another kind", "SSH-2.0-OpenSSH\r\n", "protocol"],
   ["without end", "HTTP/1.1 200 OK\r\n" + "x: y\r\n".repeat(9000), "protocol"],
 ];
@@ -208,7 +210,7 @@ for (const [what, established, outcome] of OTHER_WORDS) {
     await using server = await serveHttps(NAMES, (_, res) => res.end("{}"));
     await using proxy = await openProxy(() => server.port, undefined, null, established);
     using client = openClient({ proxies: { HTTPS_PROXY: `http://127.0.0.1:${proxy.server.port}` } });
-    assert.equal(await failureOf(client, request(8448)), outcome);
+    assert.equal(await failureOf(client, request(8448, { signal: AbortSignal.timeout(10_000) })), outcome);
   });
 }
 
@@ -236,3 +238,14 @@ for (const [what, replies, outcome] of SOCKS_REPLIES) {
     await until(() => proxy.open === 0);
   });
 }
+
+Deno.test("a name that a SOCKS proxy could only be told in part, or that would end a line, is asked of no proxy", async () => {
+  await using socks = await serveBytes((socket) => socket.write(Uint8Array.of(5, 0)));
+  await using http = await openProxy(() => undefined);
+  const long = `${"a.".repeat(130)}server.example`;
+  using bySocks = openClient({ proxies: { HTTPS_PROXY: `socks5://127.0.0.1:${socks.port}` } });
+  assert.equal(await failureOf(bySocks, request(8448, { host: long })), "protocol");
+  using byHttp = openClient({ proxies: { HTTPS_PROXY: `http://127.0.0.1:${http.server.port}` } });
+  assert.equal(await failureOf(byHttp, request(8448, { host: "a HTTP/1.0\r\n\r\nb" })), "protocol");
+  assert.deepEqual(http.seen, []);
+});
