@@ -5,21 +5,19 @@ import { MissingProgram, runToEnd } from "./child_process.ts";
 
 const TO_INSTALL = "install Python 3.10 or newer with its venv module (Debian: python3-venv)";
 
-/** A package of PyPI as a tool; `describe` is asked of its own interpreter: `-c` and what prints one line. */
-export function pythonTool(
-  { name, version, effort, describe }: {
-    readonly name: string;
-    readonly version: string;
-    readonly effort: string;
-    /** A script that prints one line, and fails when the package does not work. */
-    readonly describe: string;
-  },
-): Tool {
+/** A package of PyPI to install. */
+export interface PythonPackage extends Pick<Tool, "name" | "version" | "effort" | "cache"> {
+  /** Its name on PyPI; by default that of the tool. */
+  readonly packageName?: string;
+  /** A script that prints one line, and fails when the package does not work. */
+  readonly describe: string;
+}
+
+/** A package of PyPI as a tool. */
+export function pythonTool({ packageName, describe, ...tool }: PythonPackage): Tool {
   return {
-    name,
-    version,
     cache: "lk-jwt-service-tools",
-    effort,
+    ...tool,
     async install(folder) {
       await runToEnd("python3", ["--version"], { toInstall: TO_INSTALL });
       try {
@@ -29,7 +27,13 @@ export function pythonTool(
       }
       await runToEnd("python3", ["-m", "venv", folder]);
       // As a module: the scripts of a venv name its folder, which is renamed afterwards.
-      await runToEnd(pythonOf(folder), ["-m", "pip", "install", "--no-input", `${name}==${version}`]);
+      await runToEnd(pythonOf(folder), [
+        "-m",
+        "pip",
+        "install",
+        "--no-input",
+        `${packageName ?? tool.name}==${tool.version}`,
+      ]);
     },
     describe: (folder) => runToEnd(pythonOf(folder), ["-c", describe]),
   };

@@ -4,34 +4,22 @@
 
 import { randomBytes } from "node:crypto";
 import type { CertificateAuthority } from "../../../testing/certificates.ts";
-import { ensureInstalled, type Tool } from "../../../testing/installation.ts";
+import { ensureInstalled } from "../../../testing/installation.ts";
+import { pythonOf, pythonTool } from "../../../testing/python_tool.ts";
 import { freePort, loopbackAddresses } from "../../../testing/free_port.ts";
 import { Homeserver } from "./matrix.ts";
-import { BackgroundProcess, MissingProgram, runToEnd } from "../../../testing/child_process.ts";
+import { BackgroundProcess } from "../../../testing/child_process.ts";
 
-const VERSION = "1.163.2";
 const START_TIMEOUT_MS = 60_000;
-const TO_INSTALL = "install Python 3.10 or newer with its venv module (Debian: python3-venv)";
 
-const SYNAPSE: Tool = {
+const SYNAPSE = pythonTool({
   name: "synapse",
-  version: VERSION,
+  version: "1.163.2",
+  packageName: "matrix-synapse",
+  cache: "lk-jwt-service-e2e",
   effort: "pip install, 1 to 3 minutes",
-  async install(folder) {
-    await runToEnd("python3", ["--version"], { toInstall: TO_INSTALL });
-    try {
-      await runToEnd("python3", ["-c", "import ensurepip, venv"]);
-    } catch {
-      throw new MissingProgram(`Cannot make a virtual environment: "python3" has no ensurepip; ${TO_INSTALL}`);
-    }
-    await runToEnd("python3", ["-m", "venv", folder]);
-    // As a module: the scripts of a venv name its folder, which is renamed afterwards.
-    await runToEnd(pythonOf(folder), ["-m", "pip", "install", "--no-input", `matrix-synapse==${VERSION}`]);
-  },
-  async describe(folder) {
-    return `Synapse ${await runToEnd(pythonOf(folder), ["-c", "import synapse; print(synapse.__version__)"])}`;
-  },
-};
+  describe: "import synapse; print('Synapse', synapse.__version__)",
+});
 
 /** What may differ between two homeservers. */
 export interface SynapseOptions {
@@ -166,8 +154,4 @@ function homeserverConfig(folder: string, serverName: string, port: number): Rec
       resources: [{ names: ["client", "federation"] }],
     }],
   };
-}
-
-function pythonOf(installation: string): string {
-  return `${installation}/bin/python`;
 }
