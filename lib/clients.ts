@@ -12,6 +12,7 @@ import type { ServerName } from "./matrix/server_name.ts";
 import { AddressGuard, type DialRule } from "./net/address_guard.ts";
 import { type Outbound, OutboundClient } from "./net/client.ts";
 import type { Platform } from "./platform.ts";
+import { VERSION } from "./version.ts";
 
 /** The clients of one configuration. */
 export interface Clients {
@@ -56,6 +57,7 @@ export function createClients(
     guard: new AddressGuard(config.federationAllowNetworks),
     verifyTls: !config.skipTlsVerification,
     clock,
+    userAgent: `lk-jwt-service/${VERSION}`,
     proxies: config.proxies,
     ...(resolveHost === undefined ? {} : { resolveHost }),
     ...(connectors === undefined ? {} : { connectors }),

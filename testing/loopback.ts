@@ -50,6 +50,7 @@ export function openClient(options: Partial<OutboundClientOptions> = {}): Dispos
     guard: new AddressGuard([]),
     verifyTls: true,
     clock: systemClock,
+    userAgent: "lk-jwt-service/test",
     resolveHost: () => Promise.resolve(["127.0.0.1"]),
     ...options,
   });

@@ -46,7 +46,7 @@ export interface Config extends Admission {
   readonly certificateDirs: string | undefined;
   readonly proxies: ProxyVariables;
   readonly skipTlsVerification: boolean;
-  /** Whether delayed leave events are taken charge of. */
+  /** Whether delayed leave events can be delegated. */
   readonly delegation: boolean;
   /** Those of other homeservers' users too. */
   readonly delegateRestricted: boolean;

@@ -8,14 +8,15 @@ import type { Secret } from "../secret.ts";
 /** What a JWT comes to. */
 export type JwtVerdict =
   | { readonly ok: true; readonly payload: unknown }
-  /**
-   * - `no-jwt`: not a JWT in compact form that names its issuer, or over 8 KiB.
-   * - `unknown-issuer`: of a key that is not one of these.
-   * - `wrong-algorithm`: HS256 is the only one that LiveKit uses.
-   * - `wrong-signature`: not signed with the secret of the key that it names.
-   */
   | { readonly ok: false; readonly reason: JwtRefusal };
 
+/**
+ * Why a JWT does not verify.
+ * - `no-jwt`: not a JWT in compact form that names its issuer, or over 8 KiB.
+ * - `unknown-issuer`: of a key that is not one of these.
+ * - `wrong-algorithm`: HS256 is the only one that LiveKit uses.
+ * - `wrong-signature`: not signed with the secret of the key that it names.
+ */
 export type JwtRefusal = "no-jwt" | "unknown-issuer" | "wrong-algorithm" | "wrong-signature";
 
 const HS256_BYTES = 32;

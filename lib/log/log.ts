@@ -31,7 +31,7 @@ export interface Log {
   error(message: string, fields?: LogFields): void;
 }
 
-/** Takes finished lines; `close` hands over what is still held back. */
+/** Takes finished lines; `flush` writes what is still held back. */
 export interface LogWriter {
   write(line: string): void;
   flush(): void;

@@ -47,6 +47,8 @@ export interface OutboundClientOptions {
   /** Verify certificates and names. False in a lab only. */
   readonly verifyTls: boolean;
   readonly clock: Pick<Clock, "monotonicNow" | "setTimer">;
+  /** Who asks, for the logs of others and for firewalls that refuse requests without (RFC 9110, 10.1.5): `name/version`. */
+  readonly userAgent: string;
   /** The proxy variables of the environment. */
   readonly proxies?: ProxyVariables;
   readonly resolveHost?: HostResolver;
@@ -71,6 +73,7 @@ const ASCII = new TextEncoder();
 export class OutboundClient implements Outbound {
   readonly #guard: AddressGuard;
   readonly #verifyTls: boolean;
+  readonly #userAgent: string;
   readonly #proxies: Proxies;
   readonly #dialer: Dialer;
   readonly #permits = new Semaphore(MAX_CONNECTIONS_PER_HOST);
@@ -79,6 +82,7 @@ export class OutboundClient implements Outbound {
   constructor(options: OutboundClientOptions) {
     this.#guard = options.guard;
     this.#verifyTls = options.verifyTls;
+    this.#userAgent = options.userAgent;
     this.#proxies = new Proxies(options.proxies ?? {});
     this.#dialer = new Dialer(options);
     this.#idle = new IdlePool(MAX_IDLE_CONNECTIONS, options.clock);
@@ -90,7 +94,7 @@ export class OutboundClient implements Outbound {
     const { rule, secure, host, port, tlsName, signal, maxResponseBytes } = request;
     const where = formatHostAndPort(host, port);
     const proxy = this.#proxies.find(secure, host, port);
-    const bytes = encode(request, proxy);
+    const bytes = encode(request, proxy, this.#userAgent);
 
     // A connection must never serve a request that could not have opened it.
     const pool = `${rule} ${secure} ${host} ${port} ${tlsName ?? ""}`;
@@ -125,14 +129,14 @@ export class OutboundClient implements Outbound {
 }
 
 /** The request on the wire. */
-function encode(request: OutboundRequest, proxy: Proxy | null): Uint8Array {
+function encode(request: OutboundRequest, proxy: Proxy | null, userAgent: string): Uint8Array {
   const { method, path, host, port, hostHeader, headers = {}, body } = request;
   // An HTTP proxy is handed plain requests whole: their target is an absolute URL (RFC 9112, 3.2.2).
   const isHandedOver = proxy !== null && proxy.protocol !== "socks5" && !request.secure;
   const target = isHandedOver ? `http://${formatHostAndPort(host, port)}${path}` : path;
   // The host is written too, to proxies.
   let isWritable = TARGET.test(target) && TARGET.test(hostHeader) && TARGET.test(host);
-  let head = `${method} ${target} HTTP/1.1\r\nhost: ${hostHeader}\r\n`;
+  let head = `${method} ${target} HTTP/1.1\r\nhost: ${hostHeader}\r\nuser-agent: ${userAgent}\r\n`;
   for (const name in headers) {
     const value = headers[name] ?? "";
     isWritable &&= FIELD_VALUE.test(value);

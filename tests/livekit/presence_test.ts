@@ -38,7 +38,7 @@ function stage(answer: () => Response): Stage {
     return answer();
   });
   const guard = new AddressGuard([]);
-  const outbound = new OutboundClient({ guard, verifyTls: true, clock: systemClock });
+  const outbound = new OutboundClient({ guard, verifyTls: true, clock: systemClock, userAgent: "test" });
   const service = new RoomService({
     apiUrl: new URL(`http://127.0.0.1:${server.addr.port}/sfu`),
     outbound,

@@ -22,7 +22,7 @@ function connect(apiUrl: string) {
   const guard = new AddressGuard([]);
   const missing = Object.assign(new Error("getaddrinfo ENOTFOUND sfu.test"), { code: "ENOTFOUND" });
   const resolveHost = (name: string) => name === "sfu.test" ? Promise.reject(missing) : Promise.resolve(["127.0.0.1"]);
-  const outbound = new OutboundClient({ guard, verifyTls: true, clock: systemClock, resolveHost });
+  const outbound = new OutboundClient({ guard, verifyTls: true, clock: systemClock, userAgent: "test", resolveHost });
   const pauses: number[] = [];
   const service = new RoomService({
     apiUrl: new URL(apiUrl),

@@ -36,7 +36,14 @@ export class FederationStack implements Disposable {
     const guard = new AddressGuard(options.guard?.allowNetworks ?? []);
     const { resolveHost, resolveSrv, connectors } = network;
     const verifyTls = options.guard?.tlsSkipped !== true;
-    this.client = new DisposableClient({ guard, verifyTls, clock: systemClock, resolveHost, connectors });
+    this.client = new DisposableClient({
+      guard,
+      verifyTls,
+      clock: systemClock,
+      userAgent: "test",
+      resolveHost,
+      connectors,
+    });
     const deps = {
       outbound: this.client,
       resolveSrv,

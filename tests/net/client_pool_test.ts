@@ -23,13 +23,14 @@ for (const secure of [true, false]) {
   });
 }
 
-Deno.test("a POST carries its body, its length and its headers", async () => {
+Deno.test("a POST carries its body, its length, its headers, and who sends it", async () => {
   const seen: unknown[] = [];
   await using server = await serveHttp((req, res) => {
     const chunks: Uint8Array[] = [];
     req.on("data", (chunk) => chunks.push(chunk));
     req.on("end", () => {
       seen.push(req.method, req.url, req.headers.host, req.headers["content-length"], req.headers["content-type"]);
+      seen.push(req.headers["user-agent"]);
       res.end(Buffer.concat(chunks));
     });
   });
@@ -43,7 +44,7 @@ Deno.test("a POST carries its body, its length and its headers", async () => {
     body: new Uint8Array([1, 2, 255]),
   }));
   assert.deepEqual([...response.body], [1, 2, 255]);
-  assert.deepEqual(seen, ["POST", "/twirp?x=1", "sfu.example", "3", "application/protobuf"]);
+  assert.deepEqual(seen, ["POST", "/twirp?x=1", "sfu.example", "3", "application/protobuf", "lk-jwt-service/test"]);
   assert.equal(response.address, "127.0.0.1");
 });
 
