@@ -44,7 +44,7 @@ export interface LeaveManagerDeps {
   readonly log: Log;
   /** How often rooms are polled; 0 = as rarely as possible. */
   readonly pollIntervalMs: number;
-  /** Told of each leave that a homeserver has taken, and how long after its sign; null where that is not known. */
+  /** Called with each leave that a homeserver has taken, and how long after its sign; null where that is not known. */
   readonly onSent?: (reason: string, afterMs: number | null) => void;
 }
 
@@ -153,7 +153,7 @@ export class LeaveManager {
     this.#apply(this.#insert(first.job, job), first);
   }
 
-  /** Takes in what the SFU told. */
+  /** Takes a webhook in. */
   async receive(event: SfuEvent): Promise<void> {
     this.#watch.webhookSeen();
     if (event.type === "other") return;

@@ -17,7 +17,7 @@ export interface WakeTimersDeps {
 
 // WakeTimers hold at most 2^31-1 ms; and whoever sleeps long notices a changed clock late.
 const LONGEST_SLEEP_MS = 60_000;
-// Times that were set anew leave their old entries in the heap: past as many, it is built afresh.
+// Times that were set anew leave their old places in the heap: past as many, it is built afresh.
 const MAX_STALE = 1000;
 
 /** Wakes keys at their times; a key has one time, the last one set. */
@@ -32,7 +32,7 @@ export class WakeTimers {
     this.#deps = deps;
   }
 
-  /** Entries in the heap, stale ones included. */
+  /** Places in the heap, stale ones included. */
   get size(): number {
     return this.#queue.length;
   }
@@ -81,7 +81,7 @@ export class WakeTimers {
     const now = this.#deps.clock.monotonicNow();
     for (let next = this.#queue.peek(); next !== undefined && next.at <= now; next = this.#queue.peek()) {
       this.#queue.pop();
-      // An entry that was replaced or deleted meanwhile is stale.
+      // A place that was replaced or deleted meanwhile is stale.
       if (this.#current.get(next.key) !== next.at) continue;
       this.#current.delete(next.key);
       this.#deps.onDue(next.key);

@@ -1,4 +1,4 @@
-// How a job begins: handed in, in place of another one, out of the store, after a gap.
+// How a job begins: delegated, in place of another one, out of the store, after a gap.
 
 import assert from "node:assert/strict";
 import { NO_FAILURES } from "../../lib/leave/machine/job.ts";
@@ -13,7 +13,7 @@ const WAITS: readonly (readonly [name: string, delayMs: number, hasLeft: boolean
   ["its delay when that is shorter", 10_000, true, 10_000],
 ];
 for (const [name, delayMs, hasLeft, waitMs] of WAITS) {
-  Deno.test(`a new job waits ${name}, and looks at once`, () => {
+  Deno.test(`a new job waits ${name}, and checks at once`, () => {
     const { job, effects } = begin({ ...DELEGATION, delayMs }, NOW, hasLeft);
     assert.deepEqual([job.state, job.waitUntil, job.timerStartedAt], ["waiting", NOW + waitMs, NOW]);
     assert.deepEqual(effects, ["check"]);

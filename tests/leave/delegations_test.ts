@@ -1,4 +1,4 @@
-// Who may hand a delayed leave event over, and what the others are told.
+// Who may delegate a leave event, and what the others are told.
 
 import assert from "node:assert/strict";
 import { MatrixError } from "../../lib/matrix_error.ts";

@@ -50,7 +50,7 @@ Deno.test("a session that a webhook has ended is over, though the SFU still show
   await world.close();
 });
 
-Deno.test("a look that is older than a webhook is not believed", async () => {
+Deno.test("a check that is older than a webhook is not believed", async () => {
   const world = await World.create(slowSfu(500, () => true));
   const alice = person(1, 1, HOUR);
   await world.delegate(alice);
@@ -97,7 +97,7 @@ Deno.test("whoever was seen in a new session is there, though the SFU cannot be 
   await world.close();
 });
 
-Deno.test("a room that has finished is looked at: webhooks of those who left may have been lost on the way", async () => {
+Deno.test("a room that has finished is checked: webhooks of those who left may have been lost on the way", async () => {
   const { world, alice, end } = await inCall({ pollIntervalMs: 0 });
   world.sfu.crash();
   await world.manager.receive({ type: "room-finished", room: alice.room });

@@ -34,7 +34,7 @@ Deno.test("whoever leaves is checked once, and then their leave is sent", async 
   await world.close();
 });
 
-Deno.test("the same event handed over again changes nothing", async () => {
+Deno.test("the same event delegated again changes nothing", async () => {
   const { world, alice, calls } = await inCall();
   const asked = world.sfu.asked.participants;
   await world.manager.accept({ ...alice, homeserver: [...world.delegations.values()][0]!.homeserver });
@@ -193,7 +193,7 @@ Deno.test("a leave outlasts a homeserver that is down for half an hour", async (
   await world.close();
 });
 
-Deno.test("whoever came back, unnoticed, while their leave waited in the queue is looked up before it is sent", async () => {
+Deno.test("whoever came back, unnoticed, while their leave waited in the queue is checked before it is sent", async () => {
   const { world, alice, end } = await inCall();
   const others = Array.from({ length: 30 }, (_, index) => person(10 + index, 2, HOUR));
   for (const other of others) {
@@ -279,7 +279,7 @@ Deno.test("jobs outlive the service: those who stayed stay, those who left meanw
   await world.close();
 });
 
-Deno.test("when the store was away everybody is looked up, one list a room", async () => {
+Deno.test("when the store was away everybody is checked, one list a room", async () => {
   const { world } = await inCall();
   const { lists } = world.sfu.asked;
   for (let n = 10; n < 30; n++) await world.delegate(person(n, n % 2, HOUR));
@@ -292,7 +292,7 @@ Deno.test("when the store was away everybody is looked up, one list a room", asy
   await world.close();
 });
 
-Deno.test("one sweep asks once a room, however many are in it", async () => {
+Deno.test("one poll asks once a room, however many are in it", async () => {
   const world = await World.create();
   for (let n = 0; n < 40; n++) {
     const one = person(n, n % 4, HOUR);

@@ -1,4 +1,4 @@
-// One participant, several jobs: events handed over twice at once, under another identity, or at another replica, while
+// One participant, several jobs: events delegated twice at once, under another identity, or at another replica, while
 // the session goes on; and jobs that were due long before the service started.
 
 import assert from "node:assert/strict";
@@ -37,7 +37,7 @@ function handedInElsewhere(world: World, changes: Partial<StoredJob>): StoredJob
   return { ...stored, state: "waiting", sessions: {}, ...times, ...changes };
 }
 
-Deno.test("the same event handed over by both identities at once is one job, and both stay watched", async () => {
+Deno.test("the same event delegated by both identities at once is one job, and both stay watched", async () => {
   const world = await World.create({ ...slowStore([100, 100]), pollIntervalMs: 0 });
   const alice = person(1, 1, HOUR);
   const legacy = alice.watched[1] as Identity;
@@ -53,7 +53,7 @@ Deno.test("the same event handed over by both identities at once is one job, and
   await world.close();
 });
 
-Deno.test("of two events handed over at once the later one counts, whichever is stored first", async () => {
+Deno.test("of two events delegated at once the later one counts, whichever is stored first", async () => {
   const world = await World.create(slowStore([200, 10]));
   const alice = person(1, 1, HOUR);
   world.sfu.join(alice.room, alice.identity);
@@ -67,7 +67,7 @@ Deno.test("of two events handed over at once the later one counts, whichever is 
   await world.close();
 });
 
-Deno.test("the same event handed in elsewhere by its legacy identity alone costs nobody their call", async () => {
+Deno.test("the same event delegated elsewhere by its legacy identity alone costs nobody their call", async () => {
   const { world, alice, end } = await inCall({}, 10_000);
   const legacy = alice.watched[1] as Identity;
   world.store.handIn(handedInElsewhere(world, { identity: legacy, watched: [legacy] }));
@@ -79,7 +79,7 @@ Deno.test("the same event handed in elsewhere by its legacy identity alone costs
   await world.close();
 });
 
-Deno.test("a new event handed in elsewhere goes on as connected, even while the SFU cannot be asked", async () => {
+Deno.test("a new event delegated elsewhere goes on as connected, even while the SFU cannot be asked", async () => {
   const { world, calls } = await inCall({}, 10_000);
   world.homeserver.schedule("syd_new", 10_000);
   world.sfu.api = "refusing";

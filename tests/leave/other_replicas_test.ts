@@ -1,4 +1,4 @@
-// Jobs that clients handed in at another replica, as the one that works on the room takes them over.
+// Jobs of events that clients delegated at another replica, as the one that works on the room takes them over.
 
 import assert from "node:assert/strict";
 import type { Identity } from "../../lib/livekit/identity.ts";
@@ -117,7 +117,7 @@ for (const isStarted of ["anew", "before"] as const) {
   });
 }
 
-Deno.test("a leave of the session before that comes late sends no event that was handed over after it", async () => {
+Deno.test("a leave of the session before that comes late sends no event that was delegated after it", async () => {
   const world = await World.create();
   const bob = person(2, 1, HOUR);
   const { room, identity } = bob;
@@ -125,7 +125,7 @@ Deno.test("a leave of the session before that comes late sends no event that was
   await world.delegate(bob);
   await world.time.advance(5000);
   const deliver = world.sfu.deliver;
-  // Told to a replica that cannot pass it on, until the next event has been handed over.
+  // Told to a replica that cannot pass it on, until the next event has been delegated.
   const late: Parameters<typeof deliver>[0][] = [];
   world.sfu.deliver = (event) => void late.push(event);
   world.sfu.leave(room, identity, "CLIENT_INITIATED");

@@ -4,7 +4,7 @@ import { person, World, type WorldOptions } from "./world.ts";
 
 const HOUR = 3_600_000;
 
-/** A world in which person 1 is in the call, their leave handed over. */
+/** A world in which person 1 is in the call, their leave delegated. */
 export async function inCall(options: WorldOptions = {}, delayMs = HOUR) {
   const world = await World.create(options);
   const alice = person(1, 1, delayMs);

@@ -28,7 +28,7 @@ export const UNKNOWN_IS_ABSENT: Sabotage = withSfu((sfu) => ({
   getParticipant: (...args) => sfu.getParticipant(...args).catch(() => ({ outcome: "absent" })),
 }));
 
-/** Webhooks are believed: nobody is looked up after one. */
+/** Webhooks are believed: nobody is checked after one. */
 export const SEND_WITHOUT_A_CHECK: Sabotage = withSfu(() => ({
   getParticipant: () => Promise.resolve({ outcome: "absent" }),
 }));

@@ -48,7 +48,7 @@ export class SurvivingStore {
     };
   }
 
-  /** A job was handed in at another replica, for a room of this one. */
+  /** An event was delegated at another replica, for a room of this one. */
   handIn(job: StoredJob): void {
     this.jobs.set(keyText(job), job);
     this.#listener?.adopt([job]);

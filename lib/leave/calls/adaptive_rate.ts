@@ -79,7 +79,7 @@ export class AdaptiveRate {
     if (isPressed()) this.#change(Math.min(this.#perSecond * factor, MAX_PER_SECOND), now);
   }
 
-  /** @param startedAt When the refused call went out: one from before the last change says nothing about it. */
+  /** @param startedAt When the refused call went out: one from before the last change does not count. */
   limited(now: number, startedAt: number, retryAfterMs: number): void {
     if (startedAt < this.#changedAt) return;
     if (this.#perSecond > this.#good) {
@@ -118,7 +118,7 @@ export class AdaptiveRate {
 }
 
 // A leaky bucket names the time until it has room for one more call: at most one call's share. Whole seconds are rounded
-// and say nothing.
+// and of no use.
 function limitBy(retryAfterMs: number): number {
   return retryAfterMs % 1000 === 0 ? Infinity : 1000 / retryAfterMs;
 }

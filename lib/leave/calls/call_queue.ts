@@ -218,7 +218,7 @@ export class CallQueue {
   #learn(outcome: ActionOutcome, startedAt: number): void {
     const now = this.#deps.clock.monotonicNow();
     switch (outcome.kind) {
-      case "held": // says nothing about the homeserver
+      case "held": // no sign of the homeserver
         return;
       case "failed":
         if (outcome.how === "unreachable") this.#limit = 1;
@@ -264,7 +264,7 @@ export class CallQueue {
     this.#pausedUntil = Math.max(this.#pausedUntil, until);
   }
 
-  /** While it is down most calls never get their turn: those that waited too long are told that it failed. */
+  /** While it is down most calls never get their turn: those that waited too long count as failed. */
   #giveUpOld(now: number): void {
     this.#hasWanted(now);
     const isInTime = (call: LeaveCall) => now < call.deadline + GIVE_UP_AFTER_MS;

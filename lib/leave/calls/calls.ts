@@ -1,5 +1,5 @@
-// Calls to homeservers on behalf of jobs: each through the queue of its API, begun within the lease on its room, and told
-// to the log once a minute when it does not work.
+// Calls to homeservers on behalf of jobs: each through the queue of its API, begun within the lease on its room, and in
+// the log once a minute when it does not work.
 
 import type { Clock } from "../../async/clock.ts";
 import { withDeadline, within } from "../../async/deadline.ts";
@@ -98,17 +98,17 @@ export class LeaveCalls {
       call.askedAt = clock.monotonicNow();
       const act = (signal: AbortSignal) => delayedEvents.act(job.homeserver, job.delayId, action, signal);
       const { outcome, step } = await withDeadline(CALL_TIMEOUT_MS, act);
-      this.#tell(call, outcome, step);
+      this.#report(call, outcome, step);
       return outcome;
     } catch (error) {
       if (error === this.#closing.signal.reason) return { kind: "held" };
       const outcome: ActionOutcome = { kind: "failed", how: "silent" };
-      this.#tell(call, outcome, errorText(error));
+      this.#report(call, outcome, errorText(error));
       return outcome;
     }
   }
 
-  #tell({ action, job }: LeaveCall, outcome: ActionOutcome, step: string): void {
+  #report({ action, job }: LeaveCall, outcome: ActionOutcome, step: string): void {
     const { log } = this.#deps;
     const fields = { action, outcome: outcome.kind, step, ...describeJob(job) };
     const throttle = `${job.homeserver} ${step}`;

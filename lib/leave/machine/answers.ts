@@ -43,7 +43,7 @@ const SENT: AnswerTable = {
   refused: (job, context) => context.outcome.why === "forbidden" ? { end: "refused" } : refused(job, context),
   limited: (job, { outcome, now }) => again(job, now, outcome.retryAfterMs),
   failed: (job, { outcome, now, random }) => {
-    // By then the event must have fired, and the homeserver has nothing more to say about it.
+    // By then the event must have fired, and the homeserver knows it no more.
     if (outcome.how === "bare-404" && now >= deadlineOf(job)) return { end: "gone" };
     return again(job, now, pauseOf(job, now, random));
   },
@@ -107,7 +107,7 @@ function pauseOf(job: Job, now: number, random: () => number): number {
   return leftMs > 0 ? Math.min(pauseMs, Math.max(leftMs / 2, MIN_CALL_PAUSE_MS)) : pauseMs;
 }
 
-// Not expired, however late: the store says whose the job is.
+// Not expired, however late: the job may be another replica's.
 function held(job: Job, { now }: StepContext): Step {
   return { job: { ...job, callAt: now + HELD_PAUSE_MS }, effects: [] };
 }

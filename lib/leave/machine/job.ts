@@ -77,7 +77,7 @@ export interface Job extends Delegation {
   readonly checkAt: number;
   /** When to restart (connected) or send (leaving) next; Infinity = not by time. */
   readonly callAt: number;
-  /** When the SFU last said whether the participant is there. */
+  /** When the SFU last showed whether the participant is there. */
   readonly heardAt: number;
   /** Why and since when they are believed to be gone, for the log; null = they are not, or a restart lost it. */
   readonly departure: { readonly reason: LeaveReason; readonly at: number } | null;

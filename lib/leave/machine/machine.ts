@@ -102,7 +102,7 @@ const TRANSITIONS: Table = {
   },
 };
 
-/** Events by which the SFU says whether the participant is there. */
+/** Events by which the SFU shows whether the participant is there. */
 const OF_THE_SFU: ReadonlySet<JobEvent["type"]> = new Set(["joined", "left", "aborted", "present", "absent"]);
 
 /** One step. */
@@ -152,7 +152,7 @@ export function replace(
   const { room, identity, homeserver, delayId, delayMs } = delegation;
   const watched = [...new Set([...delegation.watched, ...old.watched])].slice(0, MAX_WATCHED);
   const next: Delegation = { room, identity, watched, homeserver, delayId, delayMs };
-  // Later than the one before, whatever the clock of the replica says that took that one.
+  // Later than the one before, whatever the clock of the replica that took that one.
   const { delegatedAt = Math.max(now, old.delegatedAt + 1) } = delegation;
   if (old.state !== "connected" || old.hint === "left") {
     return begin(next, now, hasLeft || old.hint === "left", delegatedAt);
@@ -266,7 +266,7 @@ function left(job: Job, event: EventOf<"left">, { now }: StepContext): Step {
   });
 }
 
-// An attempt that ended says nothing about a session that stands, nor about the next attempt.
+// An attempt that ended is no sign of the end of a session that stands, nor about the next attempt.
 function aborted(job: Job, event: EventOf<"aborted">, { now }: StepContext): Step {
   if (job.state === "connected" && job.sessions[event.identity] !== event.sid) return check(job);
   const { job: next, effects } = endAttempt({ ...job, sessions: without(job.sessions, event.identity) }, now);
@@ -292,12 +292,12 @@ function endAttempt(job: Job, now: number): Running {
   });
 }
 
-/** Whether what an event tells of ended before the client delegated, or had died by then. */
+/** Whether the session of an event ended before the client delegated, or had died by then. */
 function isOfSessionBefore(job: Job, { reason, at }: EventOf<"left" | "aborted">): boolean {
   return at < begunAt(job) + (isNoticedLate(reason) ? TIME_OUT_NOTICE_MS : 0);
 }
 
-/** When the client delegated: what another replica's clock says is no later than what the own one says of the event. */
+/** When the client delegated: by the earlier of the two clocks that may have measured it. */
 function begunAt({ delegatedAt, timerStartedAt }: Job): number {
   return Math.min(delegatedAt, timerStartedAt);
 }

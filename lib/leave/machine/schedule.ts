@@ -17,9 +17,9 @@ export const TIME_OUT_NOTICE_MS = 20 * SECOND_MS;
 export const RECONNECT_MS = SECOND_MS;
 /** Checks during an absence: who came back, and was lost again, has not been away all the time. */
 export const ABSENCE_CHECK_INTERVAL_MS = 20 * SECOND_MS;
-/** So long without a word of the SFU, and events are not restarted any more: nobody knows whom they keep in the call. */
+/** So long without an answer of the SFU, and events are not restarted any more: nobody knows whom they keep in the call. */
 export const SFU_SILENCE_MS = 3 * HOUR_MS;
-/** Pause until it is seen whether the SFU has said a word since. */
+/** Pause until the SFU may have answered. */
 export const SILENT_RECHECK_MS = MINUTE_MS;
 
 /** A job is given up this long after the homeserver's own timer must have fired. */
@@ -38,9 +38,9 @@ const GIVE_UP_UNCONNECTED_AFTER_MS = 10 * MINUTE_MS;
 
 const RESTART_SHARE = 0.8;
 const MIN_RESTART_INTERVAL_MS = SECOND_MS;
-// The event's real delay may be shorter than the client says: a homeserver has its own maximum.
+// The event's real delay may be shorter than the delegated one: a homeserver has its own maximum.
 const MAX_RESTART_INTERVAL_MS = 5 * MINUTE_MS;
-// Jobs that begin together, after a restart of the service say, drift apart. Short delays have no time to spare.
+// Jobs that begin together, after a restart of the service for example, drift apart. Short delays have no time to spare.
 const JITTER_SHARE = 0.1;
 const MIN_JITTERED_INTERVAL_MS = MINUTE_MS;
 

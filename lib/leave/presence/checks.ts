@@ -1,4 +1,4 @@
-// Presence checks: who is there, as the SFU says. One participant at a time when something happened to them, a whole room
+// Presence checks: who is there, by the SFU. One participant at a time when something happened to them, a whole room
 // at a time when everybody is to be checked.
 
 import type { Clock } from "../../async/clock.ts";
@@ -29,7 +29,7 @@ export type PresenceApi = Pick<RoomService, "getParticipant" | "listParticipants
 /** What the checks need from outside. */
 export interface PresenceChecksDeps {
   readonly sfu: PresenceApi;
-  /** Whether a webhook told the end of this very session: the SFU may show it a little longer. */
+  /** Whether a webhook came about the end of this very session: the SFU may show it a little longer. */
   readonly isOver: (room: RoomAlias, identity: string, sid: string) => boolean;
   readonly clock: Pick<Clock, "monotonicNow">;
   readonly log: Log;
@@ -67,7 +67,7 @@ export class PresenceChecks {
    * Lists a room.
    *
    * @param isAgeWanted Whether it matters, by who is there, how old the room is.
-   * @returns null when the SFU did not say.
+   * @returns null when the SFU did not answer.
    */
   async list(room: RoomAlias, isAgeWanted: (present: Listing["present"]) => boolean): Promise<Listing | null> {
     const { sfu, clock, log } = this.#deps;
@@ -84,7 +84,7 @@ export class PresenceChecks {
     }
   }
 
-  /** What a room's list says about a job. */
+  /** What a room's list means for a job. */
   read({ room, watched }: Job, { present, roomSince }: Pick<Listing, "present" | "roomSince">): CheckEvent {
     const found = watched.flatMap((identity) => {
       const sid = present.get(identity);

@@ -1,4 +1,4 @@
-// What nobody tells: that webhooks never arrive, or have stopped, and that time was lost in which nothing was done.
+// What no event shows: that webhooks never arrive, or have stopped, and that time was lost in which nothing was done.
 
 import type { Clock } from "../../async/clock.ts";
 import type { Log } from "../../log/log.ts";
@@ -48,7 +48,7 @@ export class GapWatch {
     this.#webhookAt = this.#deps.clock.monotonicNow();
   }
 
-  /** A client delegated an event: LiveKit has something to tell about it. */
+  /** A client delegated an event: a webhook about its participant is due. */
   webhookExpected(): void {
     this.#webhookExpectedSince ??= this.#deps.clock.monotonicNow();
   }

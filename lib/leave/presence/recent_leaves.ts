@@ -1,5 +1,5 @@
 // Who has just left: a client that connects and drops at once may delegate its leave event after it has gone, and an SFU
-// may show a session for a moment after it told its end.
+// may show a session for a moment after the webhook of its end.
 
 import { BoundedMap } from "../../cache/bounded_map.ts";
 import type { RoomAlias } from "../../livekit/identity.ts";
@@ -31,9 +31,9 @@ export class RecentLeaves {
   }
 
   /**
-   * Takes in what a webhook told: a session that ended without another one in its place, or a new session.
+   * Takes a webhook in: a session that ended without another one in its place, or a new session.
    *
-   * @returns What that comes to: the beginning of a session that is known to be over tells that it has come and gone.
+   * @returns What that comes to: the beginning of a session that is known to be over is its end once more.
    */
   learn(event: ParticipantEvent): ParticipantEvent {
     const { type, room, identity, sid, createdAt = Infinity } = event;
@@ -41,7 +41,7 @@ export class RecentLeaves {
     const last = this.#recent(key);
     if (type !== "joined") {
       const end = sessionEnd(event.reason);
-      // Told late, after the end of another session: that one counts.
+      // A webhook that comes late, after the end of another session: that one counts.
       const isNews = last === undefined || last.createdAt <= createdAt;
       if (!isNews || end === "replaced") return event;
       const isBack = end === "interrupted";

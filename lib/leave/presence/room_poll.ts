@@ -13,12 +13,12 @@ export interface RoomPollDeps {
   readonly webhooks: () => "arrive" | "are silent" | "never came";
   /** Rooms with somebody connected. */
   readonly rooms: () => readonly RoomAlias[];
-  /** Lists a room, in its turn among all presence checks; false when the SFU did not say who is there. */
+  /** Lists a room, in its turn among all presence checks; false when the SFU did not answer. */
   readonly list: (room: RoomAlias) => Promise<boolean>;
 }
 
 const TICK_MS = 5000;
-// Webhooks get lost, and nobody is told: as long as there are jobs nobody goes unchecked for longer.
+// Webhooks get lost unnoticed: as long as there are jobs nobody goes unchecked for longer.
 const MAX_INTERVAL_MS = 15 * 60_000;
 // So long a silence may be that of the webhooks alone.
 const INTERVAL_IN_SILENCE_MS = 5 * 60_000;
@@ -48,7 +48,7 @@ export class RoomPoll {
     this.#cancel?.();
   }
 
-  /** Lists a room now, and again until the SFU says who is there. */
+  /** Lists a room now, and again until the SFU answers. */
   async list(room: RoomAlias): Promise<void> {
     this.#failed.delete(room);
     const isListed = await this.#deps.list(room);

@@ -104,7 +104,7 @@ Deno.test("a call that is under way is known to be, until its outcome is taken",
   assert.ok(!calls.isUnderWayIn(JOB.room));
 });
 
-Deno.test("a close waits for what a homeserver was asked, and for no look", async () => {
+Deno.test("a close waits for what a homeserver was asked, and for no presence check", async () => {
   const gate = Promise.withResolvers<ActionResult>();
   const { calls, want, asked } = stage(() => gate.promise);
   const asking = want();

@@ -1,4 +1,4 @@
-// The machine under any sequence of events, answers, faults and clock jumps: no send that the latest look, or a leave
+// The machine under any sequence of events, answers, faults and clock jumps: no send that the latest check, or a leave
 // webhook in its stead, does not justify; no end but by an answer; no job that nothing will ever happen to.
 
 import fc from "fast-check";

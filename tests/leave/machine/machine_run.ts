@@ -112,7 +112,7 @@ export class MachineRun {
       if (this.#isChecking) this.#happen({ what: "absent", room: "none" });
       else if (this.#calls.length > 0) this.#happen({ what: "answer", outcome: { kind: "done" } });
       else {
-        // The sweep comes by each minute.
+        // Rooms are polled each minute.
         this.#happen({ what: "time", ms: Math.max(Math.min(wakeAt(this.#job) - this.#now, MINUTE), 1) });
         if (this.#job.state === "connected" && this.#end === null) this.#check({ type: "absent", roomSince: null });
       }

@@ -41,7 +41,7 @@ const ROWS: readonly Row[] = [
     state: "connected",
     sessions: { hash: "PA_1" },
   }],
-  ["waiting, left (the join was missed): looked at", WAITING, left("PA_1", "CLIENT_INITIATED"), {
+  ["waiting, left (the join was missed): checked", WAITING, left("PA_1", "CLIENT_INITIATED"), {
     effects: ["check"],
     state: "waiting",
     hint: "left",
@@ -52,11 +52,11 @@ const ROWS: readonly Row[] = [
     state: "waiting",
     checkAt: NOW + 300,
   }],
-  ["waiting, reconnect: looked at, nothing believed", WAITING, left("PA_1", "DUPLICATE_IDENTITY"), {
+  ["waiting, reconnect: checked, nothing believed", WAITING, left("PA_1", "DUPLICATE_IDENTITY"), {
     effects: ["check"],
     hint: "none",
   }],
-  ["waiting, migration: looked at, nothing believed", WAITING, left("PA_1", "MIGRATION"), {
+  ["waiting, migration: checked, nothing believed", WAITING, left("PA_1", "MIGRATION"), {
     effects: ["check"],
     hint: "none",
   }],
@@ -179,14 +179,14 @@ const ROWS: readonly Row[] = [
     effects: ["check"],
     waitUntil: NOW + 9000,
   }],
-  ["waiting, absent: looked at again with back-off", { ...WAITING, failures: { checks: 3, calls: 0 } }, ABSENT, {
+  ["waiting, absent: checked again with back-off", { ...WAITING, failures: { checks: 3, calls: 0 } }, ABSENT, {
     effects: [],
     state: "waiting",
     checkAt: NOW + 3375,
     failures: { checks: 4, calls: 0 },
   }],
   [
-    "waiting, absent: looked at again at the end of the wait at the latest",
+    "waiting, absent: checked again at the end of the wait at the latest",
     {
       ...WAITING,
       failures: { checks: 20, calls: 0 },
@@ -199,13 +199,13 @@ const ROWS: readonly Row[] = [
     state: "leaving",
     departure: { reason: "never connected", at: NOW },
   }],
-  ["waited long enough, unknown: looked at again", { ...WAITING, waitUntil: NOW }, UNKNOWN, {
+  ["waited long enough, unknown: checked again", { ...WAITING, waitUntil: NOW }, UNKNOWN, {
     effects: [],
     state: "waiting",
     checkAt: NOW + 1000,
   }],
   ["waiting, unknown until an hour past the deadline: given up", { ...WAITING, ...late }, UNKNOWN, { end: "expired" }],
-  ["waiting, due: looked at", { ...WAITING, checkAt: NOW }, DUE, { effects: ["check"], checkAt: Infinity }],
+  ["waiting, due: checked", { ...WAITING, checkAt: NOW }, DUE, { effects: ["check"], checkAt: Infinity }],
   ["waiting, a late answer: nothing", WAITING, answered("restart", done), { effects: [], state: "waiting" }],
 
   // Connected
@@ -221,14 +221,14 @@ const ROWS: readonly Row[] = [
       callAt: NOW + 7000,
     },
   ],
-  ["connected, the tracked session left: looked at", CONNECTED, left("PA_1", "CLIENT_INITIATED"), {
+  ["connected, the tracked session left: checked", CONNECTED, left("PA_1", "CLIENT_INITIATED"), {
     effects: ["check"],
     state: "connected",
     hint: "left",
     sessions: {},
   }],
   [
-    "connected, the tracked session timed out: looked at",
+    "connected, the tracked session timed out: checked",
     { ...CONNECTED, delegatedAt: NOW - 21_000, timerStartedAt: NOW - 5000 },
     left("PA_1", "CONNECTION_TIMEOUT"),
     {
@@ -359,26 +359,26 @@ const ROWS: readonly Row[] = [
     { effects: ["check"], callAt: NOW + 60_000 },
   ],
   ["connected, unknown, an hour past the deadline: given up", { ...CONNECTED, ...late }, UNKNOWN, { end: "expired" }],
-  ["connected, another session left: looked at, nothing believed", CONNECTED, left("PA_0", "CLIENT_INITIATED"), {
+  ["connected, another session left: checked, nothing believed", CONNECTED, left("PA_0", "CLIENT_INITIATED"), {
     effects: ["check"],
     hint: "none",
     sessions: { hash: "PA_1" },
   }],
-  ["connected, the other identity left: both are looked at", CONNECTED, left("PA_9", "CLIENT_INITIATED", "@u:s:D"), {
+  ["connected, the other identity left: both are checked", CONNECTED, left("PA_9", "CLIENT_INITIATED", "@u:s:D"), {
     effects: ["check"],
     hint: "none",
     sessions: { hash: "PA_1" },
   }],
-  ["connected, reconnect: looked at, nothing believed", CONNECTED, left("PA_1", "DUPLICATE_IDENTITY"), {
+  ["connected, reconnect: checked, nothing believed", CONNECTED, left("PA_1", "DUPLICATE_IDENTITY"), {
     effects: ["check"],
     hint: "none",
     sessions: { hash: "PA_1" },
   }],
-  ["connected, migration: looked at, nothing believed", CONNECTED, left("PA_1", "MIGRATION"), {
+  ["connected, migration: checked, nothing believed", CONNECTED, left("PA_1", "MIGRATION"), {
     effects: ["check"],
     hint: "none",
   }],
-  ["connected, another attempt aborted: looked at, nothing believed", CONNECTED, aborted("PA_2", "CLIENT_INITIATED"), {
+  ["connected, another attempt aborted: checked, nothing believed", CONNECTED, aborted("PA_2", "CLIENT_INITIATED"), {
     effects: ["check"],
     hint: "none",
   }],
@@ -428,7 +428,7 @@ const ROWS: readonly Row[] = [
     effects: [],
     state: "connected",
   }],
-  ["connected, absent for the first time: looked at again, restarts go on", CONNECTED, ABSENT, {
+  ["connected, absent for the first time: checked again, restarts go on", CONNECTED, ABSENT, {
     effects: [],
     state: "connected",
     absentSince: NOW,
@@ -464,7 +464,7 @@ const ROWS: readonly Row[] = [
       effects: ["restart"],
     },
   ],
-  ["connected, look due: looked at", { ...CONNECTED, checkAt: NOW }, DUE, { effects: ["check"], checkAt: Infinity }],
+  ["connected, check due: checked", { ...CONNECTED, checkAt: NOW }, DUE, { effects: ["check"], checkAt: Infinity }],
 
   // Leaving
   ["leaving, joined: connected again", LEAVING, joined("PA_2"), {
@@ -475,7 +475,7 @@ const ROWS: readonly Row[] = [
   ["leaving, found: connected again", LEAVING, present("PA_2"), { effects: ["restart"], state: "connected" }],
   ["leaving, absent: sent", LEAVING, ABSENT, { effects: ["send"], state: "leaving" }],
   ["leaving after a webhook, unknown: sent", LEAVING, UNKNOWN, { effects: ["send"] }],
-  ["leaving without a webhook, unknown: looked at again", { ...LEAVING, hint: "none" }, UNKNOWN, {
+  ["leaving without a webhook, unknown: checked again", { ...LEAVING, hint: "none" }, UNKNOWN, {
     effects: [],
     checkAt: NOW + 1000,
   }],
@@ -492,9 +492,9 @@ const ROWS: readonly Row[] = [
     { end: "expired" },
   ],
   ["leaving, unknown, an hour past the deadline: given up", { ...LEAVING, ...late }, UNKNOWN, { end: "expired" }],
-  ["leaving, left once more: looked at", LEAVING, left("PA_1", "CLIENT_INITIATED"), { effects: ["check"] }],
-  ["leaving, an attempt aborted: looked at", LEAVING, aborted("PA_1", "SIGNAL_CLOSE"), { effects: ["check"] }],
-  ["leaving, due: looked at before the next send", { ...LEAVING, callAt: NOW }, DUE, {
+  ["leaving, left once more: checked", LEAVING, left("PA_1", "CLIENT_INITIATED"), { effects: ["check"] }],
+  ["leaving, an attempt aborted: checked", LEAVING, aborted("PA_1", "SIGNAL_CLOSE"), { effects: ["check"] }],
+  ["leaving, due: checked before the next send", { ...LEAVING, callAt: NOW }, DUE, {
     effects: ["check"],
     callAt: Infinity,
   }],
