@@ -220,7 +220,7 @@ export class Play {
         if (homeserver.mode !== "up" || homeserver.latencyMs > 0) return;
         homeserver.mode = "misrouted";
         // At a delay of 10 s no more tries than these are within the call a second that is known to be allowed.
-        time.after(Math.min(command.ms, this.#delayMs / 20), () => {
+        time.after(Math.min(command.ms, this.#delayMs / 50), () => {
           if (homeserver.mode === "misrouted") homeserver.mode = "up";
         });
         return;
