@@ -129,7 +129,7 @@ export class People {
       await this.#pause(maxStayMs);
     }
     visit.leftAt = performance.now();
-    void sfu.leave(room, identity, Math.random() < 0.5 ? "CLIENT_INITIATED" : "CONNECTION_TIMEOUT");
+    void sfu.leave(room, identity, Math.random() < 0.5 ? "CLIENT_INITIATED" : "PARTICIPANT_REMOVED");
     const giveUpAt = performance.now() + PATIENCE_MS;
     while (performance.now() < giveUpAt && this.#here.homeservers.settle(story.event).end === null) {
       await sleepFor(20);

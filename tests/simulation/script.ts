@@ -217,10 +217,10 @@ export class Play {
         if (homeserver.mode !== "misrouted") homeserver.latencyMs = command.latencyMs;
         return;
       case "misrouted worker": {
-        if (homeserver.mode !== "up" || homeserver.latencyMs > 0) return;
+        // Tries in vain at a delay of 10 s take more than the call a second that is known to be allowed.
+        if (homeserver.mode !== "up" || homeserver.latencyMs > 0 || this.#delayMs < MIN_DELAY_IN_A_FLOOD_MS) return;
         homeserver.mode = "misrouted";
-        // At a delay of 10 s no more tries than these are within the call a second that is known to be allowed.
-        time.after(Math.min(command.ms, this.#delayMs / 50), () => {
+        time.after(command.ms, () => {
           if (homeserver.mode === "misrouted") homeserver.mode = "up";
         });
         return;
