@@ -349,7 +349,7 @@ export class LeaveManager {
 
   #adopt(stored: StoredJob): void {
     if (this.#index.of(stored)?.job.delayId === stored.delayId || this.#isClosed) return;
-    const { clock, random } = this.#deps;
+    const { clock } = this.#deps;
     const now = clock.monotonicNow();
     const job = shiftTimes(stored, now - clock.now());
     // Delegated at another replica, which knows nothing of the session that goes on here, unless Redis was away meanwhile.
@@ -357,7 +357,7 @@ export class LeaveManager {
     const old = this.#index.predecessorOf(job);
     const result = old !== undefined && job.state === "waiting"
       ? replace(old, job, now, hasLeft)
-      : adopt(hasLeft ? { ...job, waitUntil: Math.min(job.waitUntil, now + SHORT_WAIT_MS) } : job, now, random);
+      : adopt(hasLeft ? { ...job, waitUntil: Math.min(job.waitUntil, now + SHORT_WAIT_MS) } : job, now);
     this.#resume(this.#insert(result.job, job), result);
   }
 

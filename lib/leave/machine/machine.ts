@@ -24,7 +24,6 @@ import {
   giveUpAt,
   MAX_WAIT_MS,
   RECONNECT_MS,
-  restartInterval,
   SFU_SILENCE_MS,
   SHORT_WAIT_MS,
   SILENT_RECHECK_MS,
@@ -165,21 +164,18 @@ export function replace(
  * A job out of the store, after a restart or from another replica: what happened meanwhile is unknown, and times may come
  * from a clock that was set.
  *
- * However late, it is tried once more: the clock may be what is wrong.
+ * However late, it is restarted once more, at once: the clock may be what is wrong.
  */
-export function adopt(stored: Omit<Job, UnstoredField>, now: number, random: () => number): Running {
-  const timerStartedAt = Math.min(stored.timerStartedAt, now);
-  const isFromTheFuture = stored.timerStartedAt > now;
-  const dueAt = isFromTheFuture ? now : Math.max(timerStartedAt + restartInterval(stored.delayMs, random), now);
+export function adopt(stored: Omit<Job, UnstoredField>, now: number): Running {
   const job: Job = {
     ...stored,
-    timerStartedAt,
+    timerStartedAt: Math.min(stored.timerStartedAt, now),
     delegatedAt: Math.min(stored.delegatedAt, now),
     connectedAt: stored.connectedAt !== null && stored.connectedAt > now ? -Infinity : stored.connectedAt,
     waitUntil: Math.min(stored.waitUntil, now + MAX_WAIT_MS),
     heardAt: now,
     ...atRest(),
-    callAt: stored.state === "connected" ? dueAt : Infinity,
+    callAt: stored.state === "connected" ? now : Infinity,
   };
   return resume(job, 0, now);
 }

@@ -70,7 +70,7 @@ export class Bench {
       timerStartedAt: this.time.monotonicNow(),
       delayMs: inMs,
     });
-    const call = new LeaveCall(action, adopt(job, this.time.monotonicNow(), () => 0.5).job, null);
+    const call = new LeaveCall(action, adopt(job, this.time.monotonicNow()).job, null);
     this.#wants.set(call, { name, isWanted });
     this.queue.add(call);
   }
