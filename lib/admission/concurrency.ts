@@ -36,7 +36,7 @@ const RETRY_AFTER_SECONDS = 5;
 const FEW = 8;
 
 const PROVEN_FOR_MS = 10 * 60_000;
-const MAX_PROVEN = 10_000;
+const MAX_PROVEN = 4000;
 
 /**
  * How far a server is trusted with permits.

@@ -3,10 +3,10 @@
 import type { Delegation } from "./machine/job.ts";
 
 /**
- * Jobs at work, as {@linkcode jobBytes} counts them: 50,000 usual ones. Everything else fits beside them into the 200 MiB
+ * Jobs at work, as {@linkcode jobBytes} counts them: 30,000 usual ones. Everything else fits beside them into the 200 MiB
  * that packagers allow the service.
  */
-export const MAX_JOB_BYTES = 84 * 1024 * 1024;
+export const MAX_JOB_BYTES = 52 * 1024 * 1024;
 
 // Objects, places in the indexes, in the timers, in the call queue and in a store.
 const BYTES_PER_JOB = 750;

@@ -14,7 +14,7 @@ export interface RoomsOptions {
   readonly clock: Clock;
 }
 
-const CACHED_ROOMS = 10_000;
+const CACHED_ROOMS = 5000;
 const CREATE_TIMEOUT_MS = 10_000;
 
 // An empty room ends 20 s after its last participant left, whatever CreateRoom is asked meanwhile, and the count of

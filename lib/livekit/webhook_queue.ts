@@ -17,7 +17,7 @@ export interface WebhookQueueDeps {
 }
 
 // Of three names of 256 bytes each and what is around them: 10 MiB in all. Only what LiveKit signed gets here.
-const MAX_WAITING = 10_000;
+const MAX_WAITING = 4000;
 
 /** Takes webhooks in. */
 export class WebhookQueue {

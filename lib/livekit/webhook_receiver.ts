@@ -28,7 +28,7 @@ export interface WebhookReceiverDeps {
 }
 
 // LiveKit sends a queued event again for up to half a minute, its body and signature unchanged. 44 bytes each.
-const REMEMBERED_EVENTS = 10_000;
+const REMEMBERED_EVENTS = 5000;
 const LEEWAY_SECONDS = 60;
 
 // The tokens that participants get are signed with the same key: only a webhook's has a hash.

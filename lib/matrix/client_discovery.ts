@@ -33,7 +33,7 @@ export interface ClientDiscoveryOptions {
 }
 
 // A key and a value have a server name, and a base URL or two steps: 1.5 KB at most.
-const CACHED_SERVERS = 5000;
+const CACHED_SERVERS = 1000;
 const FOUND_TTL_MS = 4 * 60 * 60_000;
 const NOT_FOUND_TTL_MS = 30_000;
 // As long as a server's federation address is kept through a blip, which must not cost a job its homeserver.

@@ -47,7 +47,7 @@ const MIN_PAUSE_MS = 1000;
 const MAX_PAUSE_MS = 5000;
 const TRIAL_MS = 5000;
 // A key and a value have a server name and a step: 1 KB at most.
-const MAX_BREAKERS = 5000;
+const MAX_BREAKERS = 2000;
 
 // A server that answered, slowly or with a refusal, was reached.
 const UNREACHABLE: ReadonlySet<OutboundFailure> = new Set<OutboundFailure>(["dns", "connect", "tls"]);

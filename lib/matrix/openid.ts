@@ -48,7 +48,7 @@ const USERINFO_PATH = "/_matrix/federation/v1/openid/userinfo";
 // Clients show one token up to three times within seconds; a longer memory would outlive a logout.
 const VERIFIED_TTL_MS = 30_000;
 // A key and a value have a hash and a user ID: 0.4 KB at most.
-const CACHED_TOKENS = 10_000;
+const CACHED_TOKENS = 5000;
 // Before the deadline of the exchange, so that a look-up that comes to nothing can tell its steps.
 const LOOKUP_TIMEOUT_MS = 9500;
 

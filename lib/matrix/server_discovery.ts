@@ -42,7 +42,7 @@ export interface ServerDiscoveryOptions {
 export const DEFAULT_FEDERATION_PORT = 8448;
 
 // A key and a value have 1.5 KB at most: a name, and targets of 1 KB together.
-const CACHED_SRV_NAMES = 5000;
+const CACHED_SRV_NAMES = 1000;
 
 // Resolvers do not tell a record's time to live, and report a server failure just like a missing name.
 const SRV_FOUND_TTL_MS = 5 * 60_000;

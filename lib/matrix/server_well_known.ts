@@ -30,7 +30,7 @@ const ABSENT_TTL_MS = HOUR_MS;
 const TRANSIENT_TTL_MS = 30_000;
 
 // A key and a value have two server names and a step: 0.9 KB at most.
-const CACHED_SERVERS = 5000;
+const CACHED_SERVERS = 2000;
 
 const Document = v.object({ "m.server": v.string() });
 

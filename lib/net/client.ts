@@ -61,7 +61,10 @@ export const MAX_CONNECTIONS_PER_HOST = 64;
 /** The same for hosts that the operator named or that have proved themselves: a storm costs them one round trip. */
 export const MAX_CONNECTIONS_TO_KNOWN_HOST = 256;
 
-const MAX_IDLE_CONNECTIONS = 1000;
+const MAX_IDLE_CONNECTIONS = 400;
+
+/** In use at once, to all hosts together under one rule of the guard: what strangers hold, named servers do not lack. */
+const MAX_CONNECTIONS_PER_RULE = 600;
 
 // What may stand in a request line, and in a header's value: nothing that could end it.
 const TARGET = /^[\x21-\x7e]+$/;
@@ -77,6 +80,7 @@ export class OutboundClient implements Outbound {
   readonly #proxies: Proxies;
   readonly #dialer: Dialer;
   readonly #permits = new Semaphore(MAX_CONNECTIONS_PER_HOST);
+  readonly #permitsOfRules = new Semaphore(MAX_CONNECTIONS_PER_RULE);
   readonly #idle: IdlePool<Connection>;
 
   constructor(options: OutboundClientOptions) {
@@ -100,6 +104,8 @@ export class OutboundClient implements Outbound {
     const pool = `${rule} ${secure} ${host} ${port} ${tlsName ?? ""}`;
     using permit = await this.#permits.acquire(pool, signal, request.maxConnections);
     if (permit === null) throw noAnswerInTime(where);
+    using permitOfRule = await this.#permitsOfRules.acquire(rule, signal);
+    if (permitOfRule === null) throw noAnswerInTime(where);
     const connection = this.#idle.take(pool) ?? new Connection(await this.#dialer.dial(request, proxy), where);
     const answer = await connection.exchange(bytes, { maxBodyBytes: maxResponseBytes }, signal);
     if (answer.isReusable) this.#idle.put(pool, connection, answer.headers["keep-alive"]);

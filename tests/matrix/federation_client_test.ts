@@ -221,12 +221,12 @@ Deno.test("only dns, connect and tls count as out of reach", async () => {
   }
 });
 
-Deno.test("another spelling of a name knows nothing of the failure, and at most 5,000 are remembered", async () => {
-  const fixture = new Fixture(Array.from({ length: 5002 }, () => "tls" as const));
-  for (let index = 0; index <= 5000; index++) await fixture.get(undefined, `${index}.example`);
-  assert.equal(fixture.client.unreachable, 5000);
-  assert.equal((await fixture.get(undefined, "5000.example")).outcome, "not-asked");
-  assert.equal((await fixture.get(undefined, "5000.EXAMPLE")).outcome, "no-answer");
+Deno.test("another spelling of a name knows nothing of the failure, and at most 2,000 are remembered", async () => {
+  const fixture = new Fixture(Array.from({ length: 2002 }, () => "tls" as const));
+  for (let index = 0; index <= 2000; index++) await fixture.get(undefined, `${index}.example`);
+  assert.equal(fixture.client.unreachable, 2000);
+  assert.equal((await fixture.get(undefined, "2000.example")).outcome, "not-asked");
+  assert.equal((await fixture.get(undefined, "2000.EXAMPLE")).outcome, "no-answer");
 });
 
 Deno.test("a step is 300 bytes long at most, whatever a server's address is", async () => {

@@ -47,7 +47,7 @@ const WRITE_PAUSE_MS = 20;
 const REMOVAL_PAUSE_MS = 1;
 const HAND_INS_AT_ONCE = 50;
 // After a gap everybody is looked up anyway: what these tell beyond that is why somebody left.
-const MAX_UNSENT_EVENTS = 2000;
+const MAX_UNSENT_EVENTS = 1000;
 
 const IN_MEMORY: Saved = { owner: "here", isDurable: false };
 
