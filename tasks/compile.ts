@@ -21,10 +21,10 @@ export type Architecture = keyof typeof targets;
  *
  * Left alone, V8 sizes its heap by the host's memory: 20,000 exchanges at 64 in flight then end at 197 MB, with these
  * limits at 116 to 130 MB for the same CPU time, in containers that packagers allow 200 MiB. Semi-spaces of 4 MiB cost a
- * quarter more CPU, those of 16 MiB ten more megabytes. An old generation of 112 MiB holds the 52 MiB of jobs that may be
+ * quarter more CPU, those of 16 MiB ten more megabytes. An old generation of 108 MiB holds the 37 MiB of jobs that may be
  * at work, everything else that is remembered and what is under way; young generation, code and buffers come on top.
  */
-export const v8Flags = ["--max-old-space-size=112", "--max-semi-space-size=8"] as const;
+export const v8Flags = ["--max-old-space-size=108", "--max-semi-space-size=8"] as const;
 
 /** What one run of `deno compile` works on. All paths are absolute or relative to the current directory. */
 export interface Compilation {

@@ -3,7 +3,7 @@
 
 import assert from "node:assert/strict";
 import manifest from "../deno.json" with { type: "json" };
-import { type Architecture, bundle, compile, repositoryRoot } from "../tasks/compile.ts";
+import { type Architecture, bundle, compile, repositoryRoot, v8Flags } from "../tasks/compile.ts";
 import { runToEnd } from "./child_process.ts";
 
 /** An executable in a directory of its own, beside the link that images have too. */
@@ -11,6 +11,53 @@ export interface Executable extends AsyncDisposable {
   readonly path: string;
   /** A link to it whose name makes it the health check. */
   readonly healthcheckPath: string;
+}
+
+/** What a service is started with. */
+export interface Runtime extends AsyncDisposable {
+  readonly path: string;
+  readonly args: readonly string[];
+  /** Variables that it needs by itself. */
+  readonly variables: Readonly<Record<string, string>>;
+  /** What it takes of the memory beyond the executable of a release, in bytes. */
+  readonly surplusBytes: number;
+}
+
+// A whole Deno with its loader, measured when idle, beside an executable with its base.
+const SURPLUS_OF_DENO_BYTES = 24 * 1024 * 1024;
+
+/**
+ * Provides what a release runs on: its executable where the pinned Deno compiles here, else the same bundle on the pinned
+ * Deno, with the executable's flags and permissions. The base of an older Deno loses memory with each connection.
+ */
+export async function provideRuntime(): Promise<Runtime> {
+  const isGiven = Boolean(Deno.env.get("LK_JWT_SERVICE_EXECUTABLE"));
+  if (isGiven || await isPinned((await findCompiler()).deno)) {
+    const executable = await provideExecutable();
+    return { ...executable, args: [], variables: {}, surplusBytes: 0 };
+  }
+  console.log("Nothing here compiles an executable with the pinned Deno: its bundle runs on that Deno itself");
+  const directory = await Deno.makeTempDir({ prefix: "lk-jwt-service-runtime-" });
+  await Deno.chmod(directory, 0o755);
+  const path = `${directory}/deno`; // of its own, so that its process can be told from others
+  await Deno.copyFile(Deno.execPath(), path);
+  await Deno.chmod(path, 0o755);
+  const source = `${directory}/lk-jwt-service.js`;
+  await bundle(source);
+  const config = `${directory}/deno.json`;
+  await Deno.writeTextFile(config, JSON.stringify({ permissions: manifest.permissions }));
+  const flags = ["--no-prompt", "--no-lock", `--config=${config}`, "-P=service", `--v8-flags=${v8Flags.join(",")}`];
+  return {
+    path,
+    args: ["run", ...flags, source],
+    variables: { DENO_DIR: `${directory}/cache`, DENO_NO_UPDATE_CHECK: "1" },
+    surplusBytes: SURPLUS_OF_DENO_BYTES,
+    [Symbol.asyncDispose]: () => Deno.remove(directory, { recursive: true }),
+  };
+}
+
+async function isPinned(deno: string): Promise<boolean> {
+  return (await runToEnd(deno, ["--version"])).startsWith(`deno ${Deno.version.deno} `);
 }
 
 /**
@@ -84,7 +131,7 @@ async function findCompiler(): Promise<Compiler> {
 
 // An older deno refuses the narrow form of the one permission that the pinned one asks to be spelled out.
 async function configurationFor(deno: string): Promise<string> {
-  if ((await runToEnd(deno, ["--version"])).startsWith(`deno ${Deno.version.deno} `)) return JSON.stringify(manifest);
+  if (await isPinned(deno)) return JSON.stringify(manifest);
   const { service } = manifest.permissions;
   assert.deepEqual(service.sys, ["ca"]);
   return JSON.stringify({ ...manifest, permissions: { service: { ...service, sys: true } } });

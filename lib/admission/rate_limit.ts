@@ -43,7 +43,7 @@ const REDIS_PREFIX = "{lk-jwt:jobs}:rate";
 // A Redis that hangs must not hold everybody up.
 const REDIS_TIMEOUT_MS = 500;
 const REDIS_PAUSE_MS = 5000;
-const MAX_CLIENTS = 10_000;
+const MAX_CLIENTS = 5000;
 
 /** Builds the limit. */
 export function createRateLimit(options: RateLimitOptions): RateLimit {

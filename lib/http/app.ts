@@ -67,7 +67,7 @@ interface Job<Wanted extends TokenRequest> {
 
 const MAX_JSON_BYTES = 64 * 1024;
 const MAX_WEBHOOK_BYTES = 1024 * 1024;
-const MAX_WEBHOOKS_IN_PIECES = 8;
+const MAX_WEBHOOKS_IN_PIECES = 4;
 /** From the first byte of a request to its answer: the body, the homeserver, the SFU. */
 const DEADLINE_MS = 10_000;
 

@@ -10,7 +10,7 @@ import { MatrixError } from "../matrix_error.ts";
 const MAX_SMALL_BYTES = 8 * 1024;
 
 /** Bodies at once that are larger, or whose length is not declared; each may hold its cap and a buffer of 64 KiB. */
-export const MAX_LARGE_BODIES = 100;
+export const MAX_LARGE_BODIES = 50;
 
 const FIRST_BUFFER_BYTES = 4096;
 

@@ -20,7 +20,7 @@ const MAX_DEVICE_ID_BYTES = 512;
 // Clients without sticky events write `user:device`.
 const MAX_MEMBER_ID_BYTES = MAX_ID_BYTES + 1 + MAX_DEVICE_ID_BYTES;
 // Travels in a URL's query, and proxies take 8 KiB of those.
-const MAX_TOKEN_BYTES = 4096;
+const MAX_TOKEN_BYTES = 2048;
 
 // A server name may end in `:` and 1 to 5 digits: `user:device` of such a device could be read as that of another user,
 // `@alice:h` with `8448:P` as `@alice:h:8448` with `P`. Those of hashed members are watched under that name as well.

@@ -3,13 +3,13 @@
 import type { Delegation } from "./machine/job.ts";
 
 /**
- * Jobs at work, as {@linkcode jobBytes} counts them: 30,000 usual ones. Everything else fits beside them into the 200 MiB
+ * Jobs at work, as {@linkcode jobBytes} counts them: 20,000 usual ones. Everything else fits beside them into the 200 MiB
  * that packagers allow the service.
  */
-export const MAX_JOB_BYTES = 52 * 1024 * 1024;
+export const MAX_JOB_BYTES = 37 * 1024 * 1024;
 
 // Objects, places in the indexes, in the timers, in the call queue and in a store.
-const BYTES_PER_JOB = 750;
+const BYTES_PER_JOB = 1000;
 // A participant SID, and the session's place.
 const BYTES_PER_SESSION = 150;
 const BYTES_PER_TEXT = 16;

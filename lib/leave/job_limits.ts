@@ -27,11 +27,11 @@ export const MAX_JOBS_PER_USER_AND_ROOM = 4;
 /** Of a homeserver that the operator did not name, whatever its ports. */
 export const MAX_JOBS_PER_HOMESERVER = 1000;
 /** Of all those together: so many fit beside everything else into the 200 MiB that packagers allow the service. */
-export const MAX_UNLISTED_JOBS = 6000;
+export const MAX_UNLISTED_JOBS = 4000;
 /** Where no homeserver is named, of all but the one with the most: the other half is kept for that one. */
-export const MAX_STRANGERS_JOBS = 3000;
+export const MAX_STRANGERS_JOBS = 2000;
 /** In all; fewer where their texts are long, by {@linkcode MAX_JOB_BYTES}. */
-export const MAX_JOBS = 30_000;
+export const MAX_JOBS = 20_000;
 
 const NAME_IT = "name your homeservers in LIVEKIT_FULL_ACCESS_HOMESERVERS or LIVEKIT_ALLOWED_HOMESERVERS";
 const ALL_TAKEN = "Too many delayed events are delegated already";

@@ -61,10 +61,10 @@ export const MAX_CONNECTIONS_PER_HOST = 64;
 /** The same for hosts that the operator named or that have proved themselves: a storm costs them one round trip. */
 export const MAX_CONNECTIONS_TO_KNOWN_HOST = 256;
 
-const MAX_IDLE_CONNECTIONS = 400;
+const MAX_IDLE_CONNECTIONS = 260;
 
 /** In use at once, to all hosts together under one rule of the guard: what strangers hold, named servers do not lack. */
-const MAX_CONNECTIONS_PER_RULE = 600;
+const MAX_CONNECTIONS_PER_RULE = 272;
 
 // What may stand in a request line, and in a header's value: nothing that could end it.
 const TARGET = /^[\x21-\x7e]+$/;

@@ -3,19 +3,19 @@
 
 import { setTimeout as sleep } from "node:timers/promises";
 import { Container, CONTAINER_UID } from "../container.ts";
-import type { Executable } from "../executable.ts";
+import type { Runtime } from "../executable.ts";
 import { createMemoryGroup, type MemoryGroup } from "../memory_group.ts";
 import { freePort } from "../free_port.ts";
 
 /** What packagers allow (Helm charts, compose files, the systemd unit). */
-export const MEMORY_LIMIT_BYTES = 200 * 1024 * 1024;
+const MEMORY_LIMIT_BYTES = 200 * 1024 * 1024;
 
 const SAMPLE_MS = 100;
 const START_TIMEOUT_MS = 60_000;
 
 /** How to start a service. */
 export interface ConfinedOptions {
-  readonly executable: Executable;
+  readonly runtime: Runtime;
   /** Its environment, without `LIVEKIT_JWT_BIND`. */
   readonly variables: Readonly<Record<string, string>>;
   /** Takes its log; the service itself may not write there. */
@@ -32,6 +32,8 @@ export interface MemoryUse {
   readonly kills: number;
   /** False where nobody may make control groups: then it is the process's own memory, and nothing kills it. */
   readonly isLimited: boolean;
+  /** How many bytes it may take. */
+  readonly limitBytes: number;
 }
 
 /** A service that runs until the end of its scope. */
@@ -39,11 +41,13 @@ export class ConfinedService implements AsyncDisposable {
   readonly url: string;
   readonly #container: Container;
   readonly #group: MemoryGroup | null;
+  readonly #limitBytes: number;
   readonly #sampling = new AbortController();
   #pid = 0;
   #peakBytes = 0;
 
-  private constructor(url: string, container: Container, group: MemoryGroup | null) {
+  private constructor(url: string, container: Container, group: MemoryGroup | null, limitBytes: number) {
+    this.#limitBytes = limitBytes;
     this.url = url;
     this.#container = container;
     this.#group = group;
@@ -51,18 +55,20 @@ export class ConfinedService implements AsyncDisposable {
 
   /** Starts one, and waits until it answers. */
   static async start(options: ConfinedOptions): Promise<ConfinedService> {
-    const { executable, variables, directory, stateDirectory, resolverFile } = options;
-    const group = await createMemoryGroup(MEMORY_LIMIT_BYTES);
+    const { runtime, variables, directory, stateDirectory, resolverFile } = options;
+    const limitBytes = MEMORY_LIMIT_BYTES + runtime.surplusBytes;
+    const group = await createMemoryGroup(limitBytes);
     const bind = `127.0.0.1:${await freePort()}`;
     const container = new Container({
-      executable: executable.path,
-      variables: { ...variables, LIVEKIT_JWT_BIND: bind },
+      executable: runtime.path,
+      args: runtime.args,
+      variables: { ...runtime.variables, ...variables, LIVEKIT_JWT_BIND: bind },
       logFile: `${directory}/service.log`,
       memoryProcessesFile: group?.processesFile,
       ...(stateDirectory === undefined ? {} : { writableDirectory: stateDirectory }),
       ...(resolverFile === undefined ? {} : { resolverFile }),
     });
-    const service = new ConfinedService(`http://${bind}`, container, group);
+    const service = new ConfinedService(`http://${bind}`, container, group, limitBytes);
     try {
       service.#pid = await container.pid();
       void service.#sample();
@@ -90,7 +96,7 @@ export class ConfinedService implements AsyncDisposable {
 
   async memory(): Promise<MemoryUse> {
     const kills = await this.#group?.killCount() ?? 0;
-    return { peakBytes: this.#peakBytes, kills, isLimited: this.#group !== null };
+    return { peakBytes: this.#peakBytes, kills, isLimited: this.#group !== null, limitBytes: this.#limitBytes };
   }
 
   async [Symbol.asyncDispose](): Promise<void> {

@@ -2,7 +2,7 @@
 // drives each kind for a minute, the soak for longer.
 
 import { setTimeout as sleep } from "node:timers/promises";
-import { type Executable, provideExecutable } from "../executable.ts";
+import { provideRuntime } from "../executable.ts";
 import { ConfinedService, type MemoryUse } from "./confined_service.ts";
 import { type Health, HealthProbe } from "./health_probe.ts";
 
@@ -41,14 +41,14 @@ export interface Result {
 }
 
 /** Presses on a service of its own for so long. */
-export async function press(pressure: Pressure, durationMs: number, given?: Executable): Promise<Result> {
+export async function press(pressure: Pressure, durationMs: number): Promise<Result> {
   await using parts = new AsyncDisposableStack();
-  const executable = given ?? parts.use(await provideExecutable());
+  const runtime = parts.use(await provideRuntime());
   const directory = await Deno.makeTempDir({ prefix: "lk-jwt-pressure-" });
   parts.defer(() => Deno.remove(directory, { recursive: true }));
   await Deno.chmod(directory, 0o755);
   const { press, ...prepared } = await pressure.prepare(parts, { directory });
-  const service = parts.use(await ConfinedService.start({ ...prepared, executable, directory }));
+  const service = parts.use(await ConfinedService.start({ ...prepared, runtime, directory }));
   const probe = new HealthProbe(service.url);
   const done = await press(service.url, AbortSignal.timeout(durationMs));
   const health = await probe.stop();

@@ -55,9 +55,9 @@ function limitsOver(index: JobIndex, others: Partial<JobLimitsDeps["jobs"]> = {}
   return { log, limits: new JobLimits({ jobs, isListed, namesServers, log }) };
 }
 
-Deno.test("the limits are 20 jobs per user, 4 in a room, 1,000 per homeserver that is not listed, 30,000 in all", () => {
+Deno.test("the limits are 20 jobs per user, 4 in a room, 1,000 per homeserver that is not listed, 20,000 in all", () => {
   const limits = [MAX_JOBS_PER_USER, MAX_JOBS_PER_USER_AND_ROOM, MAX_JOBS_PER_HOMESERVER, MAX_JOBS];
-  assert.deepEqual(limits, [20, 4, 1000, 30_000]);
+  assert.deepEqual(limits, [20, 4, 1000, 20_000]);
 });
 
 Deno.test("the 21st job of a user is refused, whatever device it is for; one of the 20 may be replaced", () => {
@@ -137,10 +137,10 @@ Deno.test("a host has one limit, however many names its ports give it", () => {
 Deno.test("of all places, homeservers that nobody named share a fifth", () => {
   const wish = (size: number, user: string) =>
     limitsOver(new JobIndex(), { size }).limits.refusal(delegationOf(user, 0));
-  assert.equal(wish(5999, "@a:other.example"), null);
-  assert.equal(wish(6000, "@a:other.example"), "Too many delayed events are delegated already");
-  assert.equal(wish(29_999, ALICE), null);
-  assert.equal(wish(30_000, ALICE), "Too many delayed events are delegated already");
+  assert.equal(wish(3999, "@a:other.example"), null);
+  assert.equal(wish(4000, "@a:other.example"), "Too many delayed events are delegated already");
+  assert.equal(wish(19_999, ALICE), null);
+  assert.equal(wish(20_000, ALICE), "Too many delayed events are delegated already");
 });
 
 Deno.test("where no homeserver is named, the one with the most jobs is never crowded out by strangers", () => {
@@ -152,8 +152,8 @@ Deno.test("where no homeserver is named, the one with the most jobs is never cro
   const { limits, log } = limitsOver(index, { size }, false);
   assert.equal(limits.refusal(delegationOf("@carol:most.example", 2000)), null);
   assert.equal(limits.refusal(delegationOf("@a:stranger.example", 0)), "Too many delayed events are delegated already");
-  assert.deepEqual(log.of("warning").map(({ fields }) => fields.limit), [3000]);
-  const full = limitsOver(index, { size: 6000 }, false);
+  assert.deepEqual(log.of("warning").map(({ fields }) => fields.limit), [2000]);
+  const full = limitsOver(index, { size: 4000 }, false);
   assert.notEqual(full.limits.refusal(delegationOf("@carol:most.example", 2000)), null);
 });
 

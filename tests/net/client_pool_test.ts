@@ -8,7 +8,7 @@ import type { OutboundRequest } from "../../lib/net/client.ts";
 import { ListeningServer } from "../../testing/listening_server.ts";
 import { authority, failureOf, openClient, request, serveHttp, serveHttps, until } from "../../testing/loopback.ts";
 
-const MAX_IDLE_CONNECTIONS = 400;
+const MAX_IDLE_CONNECTIONS = 260;
 const AT_ONCE = 20;
 const NAMES = { dnsNames: ["server.example", "other.example"], addresses: ["127.0.0.1"] };
 

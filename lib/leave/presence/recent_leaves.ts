@@ -7,7 +7,7 @@ import { sessionEnd } from "../machine/disconnect_reasons.ts";
 import type { ParticipantEvent } from "../store/store.ts";
 
 const REMEMBERED_MS = 5 * 60_000;
-const MAX_REMEMBERED = 5000;
+const MAX_REMEMBERED = 4000;
 
 interface RecentLeave {
   readonly at: number;

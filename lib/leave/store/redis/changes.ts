@@ -20,7 +20,7 @@ type Change = Pick<Write, "action" | "room" | "field" | "delayId"> & { readonly 
 
 const BATCH = 100;
 // A removal that is forgotten is made good by the homeserver, which says that the event is gone.
-const MAX_REMOVALS = 5000;
+const MAX_REMOVALS = 2000;
 
 /** Keeps changes until they are written. */
 export class RedisChanges {

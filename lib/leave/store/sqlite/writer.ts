@@ -29,8 +29,8 @@ const FIRST_RETRY_MS = 1000;
 const MAX_RETRY_MS = 30_000;
 
 interface Change {
-  /** The job that the row is to hold; null = it is to go. */
-  readonly job: { readonly delayId: string; readonly value: string } | null;
+  /** The job that the row is to hold, whose text is made when it is written; null = it is to go. */
+  readonly job: StoredJob | null;
   /** Told whether that is on the disk. */
   readonly waiting: ((isDurable: boolean) => void)[];
 }
@@ -76,17 +76,15 @@ export class SqliteWriter {
   /** Writes a job, whatever stands in its place; resolves with whether it is on the disk. */
   put(job: StoredJob): Promise<boolean> {
     if (this.#isClosed) return Promise.resolve(false);
-    const { field, value } = encodeJob(job);
-    const { waiting } = this.#set(field, { delayId: job.delayId, value }, this.#groupMs);
+    const { waiting } = this.#set(fieldOf(job), job, this.#groupMs);
     // A disk that has just failed is not worth a wait.
     return this.#failures > 0 ? Promise.resolve(false) : new Promise((resolve) => waiting.push(resolve));
   }
 
   /** Writes a job soon, unless it was removed or another event took its place. */
   change(job: StoredJob): void {
-    const { field, value } = encodeJob(job);
-    const { delayId } = job;
-    if (this.#delayIdAt(field) === delayId) this.#set(field, { delayId, value }, LAZY_GROUP_MS);
+    const field = fieldOf(job);
+    if (this.#delayIdAt(field) === job.delayId) this.#set(field, job, LAZY_GROUP_MS);
   }
 
   /** Removes a job at once, unless another event took its place: who starts next must not send its leave again. */
@@ -209,7 +207,7 @@ export class SqliteWriter {
     try {
       for (const [field, { job }] of group) {
         if (job === null) this.#delete.run(field);
-        else this.#put.run(field, job.value);
+        else this.#put.run(field, encodeJob(job).value);
       }
       this.#database.exec("COMMIT");
     } catch (error) {
