@@ -148,7 +148,7 @@ export const VARIABLES = [
     name: "LIVEKIT_SANITY_CHECK_INTERVAL_SECONDS",
     group: "Delegated leave",
     fallback: "60",
-    meaning: "How often LiveKit is asked who is still in a call, whatever its webhooks say; `0` = never.",
+    meaning: "How often LiveKit is asked who is still in a call, whatever its webhooks say; `0` = every 15 minutes.",
   },
   {
     name: "LIVEKIT_STATE_DIR",
