@@ -14,7 +14,7 @@ const STOP_GRACE_MS = 15_000;
 // The shell joins the memory limit and gives up writing before it becomes the executable. Its own variables go again.
 // Whoever attacks from another machine takes no processor time from the service: here it goes first instead.
 function enter(
-  { memoryProcessesFile, writableDirectory, resolverFile, uid = CONTAINER_UID }: ContainerOptions,
+  { memoryProcessesFile, writableDirectory, resolverFile, uid = CONTAINER_UID, onlyInternet = false }: ContainerOptions,
 ): string {
   return `
 ${memoryProcessesFile === undefined ? "" : `echo $$ > '${memoryProcessesFile}' || exit 91`}
@@ -24,8 +24,24 @@ for mount in / /tmp /dev/shm; do
   ! mountpoint -q "$mount" || mount -o remount,bind,ro "$mount" || exit 92
 done
 exec env -u PATH -u PWD -- nice -n -10 setpriv --reuid=${uid} --regid=${uid} \\
-  --clear-groups --no-new-privs --inh-caps=-all --bounding-set=-all --pdeathsig=KILL -- "$0" "$@"`;
+  --clear-groups --no-new-privs --inh-caps=-all --bounding-set=-all --pdeathsig=KILL -- \\
+  ${onlyInternet ? `/usr/bin/python3 -c '${REFUSE_OTHER_SOCKETS}'` : ""} "$0" "$@"`;
 }
+
+// As systemd does it for RestrictAddressFamilies=AF_INET AF_INET6: a seccomp filter of socket(2), by its number on this
+// architecture, that refuses with EAFNOSUPPORT.
+const REFUSE_OTHER_SOCKETS = `
+import ctypes, os, platform, struct, sys
+number = {"x86_64": 41, "aarch64": 198}[platform.machine()]
+code = [(0x20, 0, 0, 0), (0x15, 0, 4, number), (0x20, 0, 0, 16), (0x15, 2, 0, 2), (0x15, 1, 0, 10),
+        (0x06, 0, 0, 0x00050000 | 97), (0x06, 0, 0, 0x7fff0000)]
+filters = b"".join(struct.pack("HBBI", *each) for each in code)
+buffer = ctypes.create_string_buffer(filters)
+program = ctypes.create_string_buffer(struct.pack("HxxxxxxQ", len(code), ctypes.addressof(buffer)))
+libc = ctypes.CDLL(None, use_errno=True)
+if libc.prctl(38, 1, 0, 0, 0) or libc.prctl(22, 2, program): sys.exit(93)
+os.execv(sys.argv[1], sys.argv[1:])
+`;
 
 /** What runs in a container, and with what. */
 export interface ContainerOptions {
@@ -42,6 +58,8 @@ export interface ContainerOptions {
   readonly resolverFile?: string;
   /** User and group; by default those of the image. */
   readonly uid?: number;
+  /** Sockets of IPv4 and IPv6 only, none of the machine's own. */
+  readonly onlyInternet?: boolean;
 }
 
 /** A container that runs, at the latest until this process ends. */
