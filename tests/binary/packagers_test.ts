@@ -193,3 +193,16 @@ for (const { who, uid, onlyInternet, variables: variablesOf, probe } of PACKAGER
     if (memory !== null) assert.equal(await memory.killCount(), 0);
   });
 }
+
+Deno.test("where memory can't become executable, the executable ends with the text that docs/troubleshooting.md explains", async () => {
+  // PR_SET_MDWE, as systemd sets it for MemoryDenyWriteExecute=true.
+  const refuse = "import ctypes, os, sys\nif ctypes.CDLL(None).prctl(65, 1, 0, 0, 0): sys.exit(94)\n" +
+    "os.execv(sys.argv[1], sys.argv[1:])";
+  const { code, stderr } = await new Deno.Command("python3", { args: ["-c", refuse, executable.path, "--version"] })
+    .output();
+  assert.notEqual(code, 94, "Cannot try it: the kernel has no PR_SET_MDWE (Linux 6.3)");
+  const text = "Check failed: 12 == (*__errno_location ()).";
+  assert.ok(new TextDecoder().decode(stderr).includes(text));
+  const page = await Deno.readTextFile(new URL("../../docs/troubleshooting.md", import.meta.url));
+  assert.match(page.split("\n").find((line) => line.includes(text)) ?? "", /MemoryDenyWriteExecute/);
+});
