@@ -1,5 +1,5 @@
 // `deno task bench:leave`: what delegated leaves cost, with SQLite and with Redis, in under four minutes: jobs accepted
-// durably, a start with 50,000 of them, memory of each, restarts that can be kept up, CPU of those who are connected. CPU is
+// durably, a start with 20,000 of them, memory of each, restarts that can be kept up, CPU of those who are connected. CPU is
 // that of the service alone. A wrong answer, or a service that dies, makes it exit with 1.
 //
 // Needs redis-server and taskset (Debian: redis-server, util-linux). `--save` writes the result to bench/results/leave/,
@@ -19,7 +19,7 @@ const AT_ONCE = 64;
 const WARM_UP_JOBS = 3000;
 const ACCEPTED_JOBS = 5000;
 const ONE_BY_ONE_JOBS = 200;
-const STORED_JOBS = 50_000;
+const STORED_JOBS = 20_000;
 const HEAP_JOBS = { few: 2000, many: 20_000 };
 const LOAD_TIMEOUT_MS = 60_000;
 // More than one process can keep up, so that what it does is the most it can do.

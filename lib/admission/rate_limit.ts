@@ -83,7 +83,7 @@ export function createRateLimit(options: RateLimitOptions): RateLimit {
   };
 }
 
-/** The library counts for any number of keys; here the client least recently seen is forgotten past 50,000. */
+/** The library counts for any number of keys; here the client least recently seen is forgotten past 5,000. */
 class MemoryCounts {
   readonly #limiter: RateLimiterMemory;
   readonly #keys = new BoundedMap<string, true>(MAX_CLIENTS);

@@ -1,4 +1,4 @@
-// One timer for any number of jobs: a heap of wake-up times, so that 50,000 jobs do not mean 50,000 timers.
+// One timer for any number of jobs: a heap of wake-up times, so that thousands of jobs do not mean as many timers.
 
 import TinyQueue from "tinyqueue";
 import type { Clock } from "../async/clock.ts";

@@ -4,7 +4,7 @@ import { connectionsTo } from "./raw_connections.ts";
 import { lonelySettings } from "./settings.ts";
 import { inLoops, type Pressure } from "./pressure.ts";
 
-const LOOPS_PER_KIND = 250;
+const LOOPS_PER_KIND = 60;
 const HOLD_MS = 8000;
 const KIB = 1024;
 
