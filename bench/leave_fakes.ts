@@ -7,7 +7,7 @@ import { ListParticipantsRequest, ListParticipantsResponse, ParticipantInfo, Roo
 import { ParticipantInfo_State, RoomParticipantIdentity } from "@livekit/protocol";
 import { CertificateAuthority } from "../testing/certificates.ts";
 import { DEVELOPMENT_API_SECRET } from "../testing/fake_sfu.ts";
-import { personOf } from "./leave_people.ts";
+import { HOMESERVERS, personOf } from "./leave_people.ts";
 
 const JSON_TYPE = { headers: { "content-type": "application/json" } };
 const NOT_FOUND = '{"code":"not_found","msg":"participant does not exist"}';
@@ -55,21 +55,24 @@ const authority = await CertificateAuthority.create();
 const certificate = await authority.issue({ dnsNames: ["localhost"], addresses: ["127.0.0.1"] });
 const loopback = { hostname: "127.0.0.1", port: 0, onListen() {} };
 
-const homeserver = Deno.serve(
-  { ...loopback, cert: certificate.certificate, key: certificate.privateKey },
-  ({ url, method, body }) => {
-    if (method === "GET") {
-      const token = new URL(url).searchParams.get("access_token");
-      if (token !== null) return new Response(JSON.stringify({ sub: token }), JSON_TYPE);
-      return new Response('{"versions":["v1.12"],"unstable_features":{"org.matrix.msc4140":true}}', JSON_TYPE);
-    }
-    void body?.cancel();
-    const [, service, delayId] = RESTART.exec(url) ?? [];
-    if (service === undefined || delayId === undefined) others++;
-    else restarted(service, delayId);
-    return new Response("{}", JSON_TYPE);
-  },
+// A port each: what is asked of one host and port is paced together.
+const homeservers = Array.from(
+  { length: HOMESERVERS },
+  () => Deno.serve({ ...loopback, cert: certificate.certificate, key: certificate.privateKey }, answerAsHomeserver),
 );
+
+function answerAsHomeserver({ url, method, body }: Request): Response {
+  if (method === "GET") {
+    const token = new URL(url).searchParams.get("access_token");
+    if (token !== null) return new Response(JSON.stringify({ sub: token }), JSON_TYPE);
+    return new Response('{"versions":["v1.12"],"unstable_features":{"org.matrix.msc4140":true}}', JSON_TYPE);
+  }
+  void body?.cancel();
+  const [, service, delayId] = RESTART.exec(url) ?? [];
+  if (service === undefined || delayId === undefined) others++;
+  else restarted(service, delayId);
+  return new Response("{}", JSON_TYPE);
+}
 
 const sfu = Deno.serve(loopback, async (request) => {
   const body = await request.bytes();
@@ -101,7 +104,7 @@ const control = Deno.serve(loopback, ({ url }) => {
 
 console.log(JSON.stringify({
   ca: authority.certificate,
-  homeserverUrl: `https://localhost:${homeserver.addr.port}`,
+  homeserverUrls: homeservers.map(({ addr }) => `https://localhost:${addr.port}`),
   sfuUrl: `ws://127.0.0.1:${sfu.addr.port}`,
   apiKey: "devkey",
   apiSecret: DEVELOPMENT_API_SECRET,

@@ -12,7 +12,7 @@ import { firstLine, LOAD_CORE, pinned, ROOT, SERVICE_CORE, V8_FLAGS } from "./ri
 
 const Fakes = v.object({
   ca: v.string(),
-  homeserverUrl: v.string(),
+  homeserverUrls: v.array(v.string()),
   sfuUrl: v.string(),
   apiKey: v.string(),
   apiSecret: v.string(),
@@ -137,6 +137,7 @@ export class LeaveService implements AsyncDisposable {
     this.#place = place;
     this.url = `http://127.0.0.1:${port}`;
     const names = homeserverNames();
+    const urls = names.map((name, index) => `${name}=${fakes.homeserverUrls[index]}`);
     const kept = OF_THE_RUNTIME.flatMap((name) => {
       const value = Deno.env.get(name);
       return value === undefined ? [] : [[name, value]];
@@ -155,8 +156,8 @@ export class LeaveService implements AsyncDisposable {
         LIVEKIT_SECRET: fakes.apiSecret,
         LIVEKIT_JWT_BIND: `127.0.0.1:${port}`,
         LIVEKIT_FULL_ACCESS_HOMESERVERS: names.join(),
-        LIVEKIT_FEDERATION_URL_OVERRIDES: names.map((name) => `${name}=${fakes.homeserverUrl}`).join(),
-        LIVEKIT_CS_API_URL_OVERRIDES: names.map((name) => `${name}=${fakes.homeserverUrl}/${place.caller}`).join(),
+        LIVEKIT_FEDERATION_URL_OVERRIDES: urls.join(),
+        LIVEKIT_CS_API_URL_OVERRIDES: urls.map((url) => `${url}/${place.caller}`).join(),
         LIVEKIT_EXTRA_CA_FILE: `${folder}/ca.pem`,
       },
       stdin: "null",

@@ -1,4 +1,4 @@
-// Homeservers as the oracle of the fault tests: several server names on one port, whose delayed events keep their own
+// Homeservers as the oracle of the fault tests: each on a port of its own, whose delayed events keep their own
 // time, and which remember every call with the process that made it and whether it got an answer.
 
 import { randomBytes } from "node:crypto";
@@ -14,28 +14,27 @@ const UNKNOWN_TOKEN = jsonAnswer(401, { errcode: "M_UNKNOWN_TOKEN", error: "Acce
 export class Homeservers extends DelayedEventsDouble implements AsyncDisposable {
   /** `hs0.example`, `hs1.example` and so on. */
   readonly names: readonly string[];
-  readonly #server: LoopbackServer;
+  readonly #servers: readonly LoopbackServer[];
   readonly #users = new Map<string, string>();
 
-  private constructor(server: LoopbackServer, names: readonly string[]) {
+  private constructor(servers: readonly LoopbackServer[]) {
     super();
-    this.#server = server;
-    this.names = names;
-    server.handler = (request) => this.#answer(request);
+    this.#servers = servers;
+    this.names = servers.map((_, index) => `hs${index}.example`);
+    for (const server of servers) server.handler = (request) => this.#answer(request);
   }
 
   static async start(count: number): Promise<Homeservers> {
-    const names = Array.from({ length: count }, (_, index) => `hs${index}.example`);
-    return new Homeservers(await LoopbackServer.start({}), names);
+    return new Homeservers(await Promise.all(Array.from({ length: count }, () => LoopbackServer.start({}))));
   }
 
   /** Variables that lead a service here; the name of its life tells its calls apart. */
   variables(life: string): Readonly<Record<string, string>> {
-    const { origin } = this.#server.url;
+    const urls = this.#servers.map((server, index) => `${this.names[index]}=${server.url.origin}`);
     return {
       LIVEKIT_FULL_ACCESS_HOMESERVERS: this.names.join(),
-      LIVEKIT_FEDERATION_URL_OVERRIDES: this.names.map((name) => `${name}=${origin}`).join(),
-      LIVEKIT_CS_API_URL_OVERRIDES: this.names.map((name) => `${name}=${origin}/${life}`).join(),
+      LIVEKIT_FEDERATION_URL_OVERRIDES: urls.join(),
+      LIVEKIT_CS_API_URL_OVERRIDES: urls.map((url) => `${url}/${life}`).join(),
     };
   }
 
@@ -48,7 +47,7 @@ export class Homeservers extends DelayedEventsDouble implements AsyncDisposable 
 
   async [Symbol.asyncDispose](): Promise<void> {
     this.close();
-    await this.#server[Symbol.asyncDispose]();
+    await Promise.all(this.#servers.map((server) => server[Symbol.asyncDispose]()));
   }
 
   async #answer({ path, query }: ReceivedRequest): Promise<Answer> {
