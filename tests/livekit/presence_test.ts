@@ -4,8 +4,11 @@ import assert from "node:assert/strict";
 import {
   ListParticipantsRequest,
   ListParticipantsResponse,
+  ListRoomsRequest,
+  ListRoomsResponse,
   ParticipantInfo,
   ParticipantInfo_State,
+  Room,
   RoomParticipantIdentity,
 } from "@livekit/protocol";
 import { TokenVerifier } from "livekit-server-sdk";
@@ -155,4 +158,29 @@ Deno.test("no other answer may have more than 1 MiB", async () => {
   await using sfu = stage(() => message(participant(ALICE, { metadata: "x".repeat(MIB) }).toBinary()));
   await assert.rejects(sfu.service.getParticipant(ALIAS, ALICE, AbortSignal.timeout(5000)), /over 1048576 bytes/);
   await assert.rejects(sfu.service.createRoom(ALIAS, AbortSignal.timeout(5000)), /over 1048576 bytes/);
+});
+
+const ROOM_MADE_AT = Date.parse("2026-11-24T12:00:00Z");
+
+Deno.test("a room is as old as the SFU's own clock has it, up to a second more", async () => {
+  const room = new Room({
+    name: ALIAS,
+    creationTime: BigInt(ROOM_MADE_AT / 1000),
+    creationTimeMs: BigInt(ROOM_MADE_AT),
+  });
+  await using sfu = stage(() => {
+    const response = message(new ListRoomsResponse({ rooms: [new Room({ name: "other" }), room] }).toBinary());
+    response.headers.set("date", "Tue, 24 Nov 2026 12:01:00 GMT");
+    return response;
+  });
+  assert.equal(await sfu.service.roomAge(ALIAS, new AbortController().signal), 60_999);
+  const [asked] = sfu.asked;
+  assert.ok(asked !== undefined);
+  assert.equal(asked.path, "/sfu/twirp/livekit.RoomService/ListRooms");
+  assert.deepEqual(ListRoomsRequest.fromBinary(asked.body).names, [ALIAS]);
+});
+
+Deno.test("a room that is not there has no age", async () => {
+  await using sfu = stage(() => message(new ListRoomsResponse().toBinary()));
+  assert.equal(await sfu.service.roomAge(ALIAS, new AbortController().signal), null);
 });

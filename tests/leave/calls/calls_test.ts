@@ -8,6 +8,7 @@ import type { ActionResult, DelayedAction } from "../../../lib/matrix/delayed_ev
 import { describeJob } from "../../../lib/leave/machine/job.ts";
 import { begin } from "../../../lib/leave/machine/machine.ts";
 import { RecordingLog } from "../../../testing/recording_log.ts";
+import { parseServerName } from "../../../lib/matrix/server_name.ts";
 import { DELEGATION } from "../machine/machine_table.ts";
 import { settle } from "../../../testing/virtual_time.ts";
 
@@ -81,6 +82,41 @@ for (const [leaseMs, outcome] of [[0, "held"], [299, "held"], [300, "done"], [In
     assert.equal(asked.length, outcome === "done" ? 1 : 0);
   });
 }
+
+Deno.test("servers whose events one host keeps have one queue, and one pace; another host has its own", async () => {
+  const taken: string[] = [];
+  const wants = ["a.test", "b.test", "c.test"].map((server) => ({
+    ...JOB,
+    homeserver: parseServerName(server) ?? JOB.homeserver,
+  }));
+  const done: string[] = [];
+  const calls = new LeaveCalls({
+    owner: {
+      isWanted: () => true,
+      confirm: () => Promise.resolve(true),
+      done: ({ job }) => done.push(job.homeserver),
+    },
+    store: { leaseMs: () => Infinity },
+    buckets: {
+      take(api) {
+        taken.push(api);
+        return { waitMs: 0, shared: null };
+      },
+    },
+    delayedEvents: {
+      apiOf: (homeserver) => Promise.resolve(homeserver === "c.test" ? "c.test:443" : "shared.test"),
+      act: () => Promise.resolve(DONE),
+    },
+    clock: { now: () => 0, monotonicNow: () => 0, setTimer: () => () => {}, sleep: () => Promise.resolve() },
+    random: () => 0.5,
+    log: new RecordingLog(),
+  });
+  for (const job of wants) calls.add(new LeaveCall("restart", job, null));
+  await settle();
+  assert.deepEqual(taken.toSorted(), ["c.test:443", "shared.test", "shared.test"]);
+  assert.deepEqual(done.toSorted(), ["a.test", "b.test", "c.test"]);
+  await calls.close();
+});
 
 Deno.test("a call that has begun within the lease may end after it", async () => {
   const gate = Promise.withResolvers<ActionResult>();
