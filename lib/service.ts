@@ -69,7 +69,9 @@ export async function startService(config: Config, platform: Platform, log: Log)
   const rooms = new Rooms({ roomService, clock });
 
   const delayedEvents = new DelayedEvents({ outbound: clients.outbound, discovery: clientDiscovery });
-  const stored = config.delegation ? await chooseStore(config, { ...platform, ...clock, log }) : null;
+  const stored = config.delegation
+    ? await chooseStore({ redis: config.redis, stateDir: config.stateDir, clock, log })
+    : null;
   const manager = stored === null ? null : new LeaveManager({
     ...stored,
     clock,

@@ -86,14 +86,6 @@ function findCircle(edges: readonly Import[]): string[] | null {
   return null;
 }
 
-// To be emptied.
-const KNOWN = new Set([
-  "lib/leave/store/choose.ts -> lib/config/config.ts",
-  "lib/leave/store/choose.ts -> lib/service.ts",
-  "lib/leave/store/redis/choice.ts -> lib/service.ts",
-  "lib/leave/store/redis/choice.ts -> lib/leave/store/choose.ts",
-]);
-
 Deno.test("every room of lib/ has its floor, and the imports of all of them are read", () => {
   const files = typescriptIn("lib");
   assert.deepEqual(files.filter((file) => floorOf(file) < 0), []);
@@ -103,7 +95,7 @@ Deno.test("every room of lib/ has its floor, and the imports of all of them are 
 
 Deno.test("no room of lib/ imports from a floor above it", () => {
   const upward = insideLib.filter(({ from, to }) => floorOf(from) > floorOf(to)).map(show);
-  assert.deepEqual(upward.filter((line) => !KNOWN.has(line)), []);
+  assert.deepEqual(upward, []);
 });
 
 Deno.test("only the command line, the composition root and the doctor read the configuration", () => {
@@ -111,7 +103,7 @@ Deno.test("only the command line, the composition root and the doctor read the c
     roomOf(to) === "config" && !READERS_OF_CONFIG.includes(roomOf(from))
   )
     .map(show);
-  assert.deepEqual(readers.filter((line) => !KNOWN.has(line)), []);
+  assert.deepEqual(readers, []);
 });
 
 Deno.test("no rooms of one floor import each other both ways", () => {
@@ -120,7 +112,7 @@ Deno.test("no rooms of one floor import each other both ways", () => {
 });
 
 Deno.test("no files import each other in a circle", () => {
-  assert.equal(findCircle(imports.filter((line) => !KNOWN.has(show(line)))), null);
+  assert.equal(findCircle(imports), null);
 });
 
 Deno.test("demo, tests and benchmarks share what is in testing/, and nothing of each other", () => {
