@@ -4,7 +4,8 @@ import { connectionsTo } from "./raw_connections.ts";
 import { lonelySettings } from "./settings.ts";
 import { inLoops, type Pressure } from "./pressure.ts";
 
-const LOOPS_PER_KIND = 60;
+// Each connection may hold 300 KiB in the server underneath: how many there are is the business of the proxy.
+const LOOPS_PER_KIND = 25;
 const HOLD_MS = 8000;
 const KIB = 1024;
 
