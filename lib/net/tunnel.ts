@@ -46,6 +46,7 @@ async function connectByHttp(socket: Socket, proxy: Proxy, authority: string): P
 const VERSION = 5;
 const NO_LOGIN = 0;
 const USER_AND_PASSWORD = 2;
+const NONE_OF_THESE = 255;
 const LOGIN_VERSION = 1;
 const CONNECT = 1;
 const IPV4 = 1;
@@ -68,12 +69,15 @@ async function connectBySocks(
   host: string,
   port: number,
 ): Promise<string | null> {
-  const wanted = login === null ? NO_LOGIN : USER_AND_PASSWORD;
-  socket.write(Uint8Array.of(VERSION, 1, wanted));
-  const [version, method] = await read(socket, 2);
+  // A proxy that lets everybody in may refuse whoever offers a login alone.
+  const offered = login === null ? [NO_LOGIN] : [NO_LOGIN, USER_AND_PASSWORD];
+  socket.write(Uint8Array.of(VERSION, offered.length, ...offered));
+  const [version, method = NONE_OF_THESE] = await read(socket, 2);
   if (version !== VERSION) return "it does not speak SOCKS5";
-  if (method !== wanted) return login === null ? "it wants a user and password" : "it takes no user and password";
-  if (login !== null) {
+  if (!offered.includes(method)) {
+    return login === null ? "it wants a user and password" : "it takes no user and password";
+  }
+  if (login !== null && method === USER_AND_PASSWORD) {
     socket.write(Uint8Array.of(LOGIN_VERSION, ...sized(login.user), ...sized(login.password)));
     const [, status] = await read(socket, 2);
     if (status !== 0) return "user or password refused";

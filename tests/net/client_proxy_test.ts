@@ -249,3 +249,19 @@ Deno.test("a name that a SOCKS proxy could only be told in part, or that would e
   assert.equal(await failureOf(byHttp, request(8448, { host: "a HTTP/1.0\r\n\r\nb" })), "protocol");
   assert.deepEqual(http.seen, []);
 });
+
+for (const [what, chosen, then] of [["nobody to log in", 0, "050100"], ["a login", 2, "01086f"]] as const) {
+  Deno.test(`a SOCKS proxy may choose, and gets what it wants: ${what}`, async () => {
+    const heard: string[] = [];
+    await using proxy = await ListeningServer.listen(net.createServer((socket) => {
+      socket.on("data", (bytes) => {
+        heard.push(Buffer.from(bytes).toString("hex"));
+        if (heard.length === 1) socket.write(Uint8Array.of(5, chosen));
+        else socket.end();
+      });
+    }));
+    using client = openClient({ proxies: { HTTPS_PROXY: `socks5h://${CREDENTIALS}@127.0.0.1:${proxy.port}` } });
+    assert.equal(await failureOf(client, request(8448)), "reset");
+    assert.deepEqual([heard[0], heard[1]?.slice(0, 6)], ["05020002", then]);
+  });
+}
