@@ -6,13 +6,14 @@ import { SqliteStore } from "../lib/leave/store/sqlite/store.ts";
 import type { LeaveStore } from "../lib/leave/store/store.ts";
 import { parseRedisUrl } from "../lib/redis/url.ts";
 import { Secret } from "../lib/secret.ts";
+import { systemClock } from "../lib/platform.ts";
 import { productionDeps } from "../lib/service.ts";
 import { connectedJob } from "./leave_people.ts";
 import type { Place } from "./leave_rig.ts";
 
 const AT_ONCE = 200;
 const SILENT = { debug() {}, info() {}, warning() {}, error: console.error };
-const NOBODY = { isFull: () => false, adopt() {}, release() {}, deliver() {}, gap() {} };
+const NOBODY = { isFull: () => false, adopt() {}, release() {}, deliver() {}, isBusy: () => false, gap() {} };
 
 /** Puts so many jobs in, each durably; gives back how many a second the store took, 200 at once. */
 export async function seed(place: Place, count: number, delayMs: number): Promise<number> {
@@ -34,6 +35,6 @@ function storeOf({ redis: server, directory }: Place): LeaveStore {
   if (server === null) return new SqliteStore({ ...deps, directory });
   const target = parseRedisUrl(new Secret(server.url), null);
   if ("problem" in target) throw new TypeError(`${target.problem}, expected ${target.expected}`);
-  const redis = new RedisConnection({ ...deps, target, replica: crypto.randomUUID() });
-  return new RedisStore({ ...deps, redis });
+  const redis = new RedisConnection({ target, replica: crypto.randomUUID(), log: SILENT });
+  return new RedisStore({ redis, clock: systemClock, log: SILENT });
 }

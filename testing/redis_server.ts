@@ -58,11 +58,11 @@ export class RedisServer implements AsyncDisposable {
     return `unix:${this.directory}/socket`;
   }
 
-  /** Starts the process (again), without any data. */
-  async run(): Promise<void> {
+  /** Starts the process (again), without any data; with further options, as on the command line. */
+  async run(config: readonly string[] = []): Promise<void> {
     try {
       const command = new Deno.Command("redis-server", {
-        args: [...this.#args],
+        args: [...this.#args, ...config],
         stdin: "null",
         stdout: "null",
         stderr: "null",

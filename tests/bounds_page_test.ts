@@ -11,7 +11,7 @@ const ROOT = new URL("../", import.meta.url);
 const page = Deno.readTextFileSync(new URL("docs/security.md", ROOT));
 
 const GROWING =
-  /^\s+(?:readonly )?(?:this\.)?#(\w+)(?:: .+?)? = (?:new (?:Map|Set|Fifo|LoadingCache|Semaphore|BoundedMap|IdlePool|HandIns)\b|\[\]|heapOf)/gm;
+  /^\s+(?:readonly )?(?:this\.)?#(\w+)(?:: .+?)? = (?:new (?:Map|Set|Fifo|LoadingCache|Semaphore|BoundedMap|IdlePool|UnconfirmedJobs)\b|\[\]|heapOf)/gm;
 
 const KIB = 1024;
 const MIB = 1024 * KIB;
@@ -49,7 +49,8 @@ const IN_HEAP: Readonly<Record<string, Bound>> = {
   "waiting events": bound(4000, 900, "lib/livekit/webhook_queue.ts", "MAX_WAITING = 4000"),
   "recent leaves": bound(4000, 700, "lib/leave/presence/recent_leaves.ts", "MAX_REMEMBERED = 4000"),
   "removals": bound(2000, 700, "lib/leave/store/redis/changes.ts", "MAX_REMOVALS = 2000"),
-  "unsent events": bound(1000, 900, "lib/leave/store/redis/store.ts", "MAX_UNSENT_EVENTS = 1000"),
+  "unsent events": bound(500, 900, "lib/leave/store/redis/store.ts", "MAX_UNSENT_EVENTS = 500"),
+  "jobs passed on": bound(250, 2300, "lib/leave/store/redis/store.ts", "MAX_PASSED_ON = 250"),
   "call queues and token buckets": bound(2000, 1500, "lib/leave/calls/token_bucket.ts", "MAX_BUCKETS = 2000"),
   "counted clients": bound(5000, 450, "lib/admission/rate_limit.ts", "MAX_CLIENTS = 5000"),
   "throttled log records": bound(1000, 400, "lib/log/throttle.ts", "MAX_KEYS = 1000"),
@@ -93,12 +94,15 @@ const BOUNDS: Readonly<Record<string, Readonly<Record<string, string>>>> = {
   "lib/leave/calls/token_bucket.ts": { buckets: "call queues and token buckets" },
   "lib/leave/presence/recent_leaves.ts": { leaves: "recent leaves" },
   "lib/leave/store/redis/changes.ts": { changes: "jobs", removals: "removals" },
-  "lib/leave/store/redis/claims.ts": { claims: "jobs" },
   "lib/leave/store/redis/connection.ts": { disconnect: "(two connections)" },
-  "lib/leave/store/redis/hand_ins.ts": { byField: "jobs", countByRoom: "jobs" },
-  "lib/leave/store/redis/rooms.ts": { jobs: "jobs" },
-  "lib/leave/store/redis/store.ts": { handIns: "jobs", unsentEvents: "unsent events" },
-  "lib/leave/store/redis/upkeep.ts": { arrivals: "jobs", doubted: "jobs" },
+  "lib/leave/store/redis/shards.ts": { owned: "(64 shards)", toScan: "(64 shards)" },
+  "lib/leave/store/redis/store.ts": {
+    acceptances: "exchanges",
+    events: "unsent events",
+    passedOn: "jobs passed on",
+    unconfirmed: "jobs",
+  },
+  "lib/leave/store/redis/unconfirmed.ts": { byField: "jobs", countByRoom: "jobs" },
   "lib/leave/job_index.ts": {
     byEvent: "jobs",
     byKey: "jobs",

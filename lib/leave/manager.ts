@@ -28,8 +28,8 @@ import { type CheckEvent, isAgeDecisive, type PresenceApi, PresenceChecks } from
 import { GapWatch } from "./presence/gap_watch.ts";
 import { RecentLeaves } from "./presence/recent_leaves.ts";
 import { RoomPoll } from "./presence/room_poll.ts";
-import { isWorthStoring, type LeaveStore, type ParticipantEvent, shiftTimes, type StoredJob } from "./store/store.ts";
-import { isPastGivingUp } from "./store/stored_job.ts";
+import type { LeaveStore, ParticipantEvent, StoredJob } from "./store/store.ts";
+import { isPastGivingUp, isWorthStoring, shiftTimes } from "./store/stored_job.ts";
 import { WakeTimers } from "./wake_timers.ts";
 
 /** What the manager needs from outside. */
@@ -107,6 +107,7 @@ export class LeaveManager {
         this.#watch.webhookSeen();
         this.#deliver(this.#recentLeaves.learn(event));
       },
+      isBusy: (room) => this.#calls.isUnderWayIn(room),
       gap: () => this.#resumeAll(null),
     });
     this.#watch.start();

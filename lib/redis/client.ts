@@ -13,7 +13,7 @@ const MAX_RECONNECT_PAUSE_MS = 700;
 
 /** A client that does not connect yet. Commands fail at once while there is no connection, unless the options differ. */
 export function createRedisClient(target: RedisTarget, options: ClientOptions = {}): Redis {
-  return new Redis({
+  const client = new Redis({
     ...target.options,
     // Also spoken by servers before 6.0, and by proxies.
     protocol: 2,
@@ -31,9 +31,24 @@ export function createRedisClient(target: RedisTarget, options: ClientOptions = 
     // A master that has become a replica takes no writes: its successor is to be found.
     reconnectOnError: (error) => error.message.startsWith("READONLY") ? 2 : false,
     // It also tells a master from a replica, where a Sentinel is behind the times.
-    enableReadyCheck: target.isSentinel,
+    enableReadyCheck: target.isSentinel || target.database !== 0,
     disableClientInfo: true,
     ...options,
+  });
+  if (target.database !== 0) confirmDatabase(client, target);
+  return client;
+}
+
+/**
+ * Has the database confirmed before a connection is used: ioredis itself goes on with database 0 where another one is
+ * refused, and that may be somebody else's.
+ */
+function confirmDatabase(client: Redis, { database, isSentinel }: RedisTarget): void {
+  const checkRole: unknown = Reflect.get(client, "_readyCheck");
+  if (typeof checkRole !== "function") throw new TypeError("This version of ioredis has no ready check");
+  Reflect.set(client, "_readyCheck", (done: (error: unknown, info?: object) => void) => {
+    const confirmed = () => isSentinel ? Reflect.apply(checkRole, client, [done]) : done(null, {});
+    client.select(database).then(confirmed, done);
   });
 }
 

@@ -13,12 +13,16 @@ export class RedisTarget {
   readonly description: string;
   readonly isSentinel: boolean;
   readonly isUnixSocket: boolean;
+  readonly usesTls: boolean;
+  readonly database: number;
   readonly #options: ClientOptions;
 
   constructor(description: string, options: ClientOptions) {
     this.description = description;
     this.isSentinel = options.sentinels !== undefined;
     this.isUnixSocket = options.path !== undefined;
+    this.usesTls = options.tls !== undefined;
+    this.database = options.db ?? 0;
     this.#options = options;
   }
 

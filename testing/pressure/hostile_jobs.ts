@@ -3,7 +3,7 @@
 
 import { DatabaseSync } from "node:sqlite";
 import { Redis } from "ioredis";
-import { JOBS } from "../../lib/leave/store/redis/keys.ts";
+import { JOBS } from "../../lib/leave/store/redis/scripts.ts";
 import type { StoredTexts } from "../../lib/leave/store/stored_job.ts";
 import { SqliteStore } from "../../lib/leave/store/sqlite/store.ts";
 import { FILE_NAME } from "../../lib/leave/store/sqlite/file.ts";
@@ -22,7 +22,7 @@ const REDIS_GROUP = 100;
 const DELEGATING_LOOPS = 64;
 
 const SILENT = { debug() {}, info() {}, warning() {}, error: console.error };
-const NOBODY = { isFull: () => false, adopt() {}, release() {}, deliver() {}, gap() {} };
+const NOBODY = { isFull: () => false, adopt() {}, release() {}, deliver() {}, isBusy: () => false, gap() {} };
 
 /** A state directory that is full at the start. */
 export const jobsInStateDirectory: Pressure = {

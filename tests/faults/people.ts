@@ -17,6 +17,7 @@ export interface Visit {
 export interface Story {
   readonly event: DelayedEvent;
   readonly visit: Visit;
+  /** On the SFU. */
   readonly room: string;
   /** When the 200 came; null while it did not. */
   acknowledgedAt: number | null;
@@ -129,6 +130,7 @@ export class People {
       await this.#pause(maxStayMs);
     }
     visit.leftAt = performance.now();
+    // Not CONNECTION_TIMEOUT: a client that dies is noticed after 20 s, and nobody stays that long.
     void sfu.leave(room, identity, Math.random() < 0.5 ? "CLIENT_INITIATED" : "PARTICIPANT_REMOVED");
     const giveUpAt = performance.now() + PATIENCE_MS;
     while (performance.now() < giveUpAt && this.#here.homeservers.settle(story.event).end === null) {
@@ -141,7 +143,13 @@ export class People {
     const { homeservers } = this.#here;
     const token = homeservers.mintToken(userId);
     const event = homeservers.schedule(token.matrix_server_name, pick(this.#here.delaysMs));
-    const story: Story = { event, visit, room: roomId, acknowledgedAt: null, supersededAt: null };
+    const story: Story = {
+      event,
+      visit,
+      room: roomAlias(roomId, LEGACY_SLOT),
+      acknowledgedAt: null,
+      supersededAt: null,
+    };
     this.stories.push(story);
     const body = bodyOf(route, token, userId, device, roomId, event);
     while (!await this.#ask(route, body)) await sleepFor(RETRY_PAUSE_MS);

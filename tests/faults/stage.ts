@@ -5,7 +5,7 @@ import assert from "node:assert/strict";
 import { setTimeout as sleepFor } from "node:timers/promises";
 import type { Variables } from "../../testing/service_process.ts";
 import { Homeservers } from "../../testing/fake_homeservers.ts";
-import { type Neighbourhood, People } from "./people.ts";
+import { type Neighbourhood, People, type Story } from "./people.ts";
 import { type Life, Replica } from "./replica.ts";
 import { CallSfu } from "./sfu.ts";
 import { judge, type Standing, standingOf, type Verdict } from "./verdict.ts";
@@ -82,6 +82,20 @@ export class Stage implements AsyncDisposable {
     await this.people.end();
     const giveUpAt = performance.now() + withinMs;
     while (this.#isOpen() && performance.now() < giveUpAt) await sleepFor(50);
+  }
+
+  /**
+   * When another process went on with a job of one that ended: it called the job's homeserver, or asked who is in its room;
+   * null when none did. The processes log at level debug.
+   */
+  wentOnAt({ event, room }: Story, life: string, endedAt: number): number | null {
+    const calls = event.calls.filter((call) => call.life !== life).map(({ at }) => at);
+    const listings = this.lives.filter(({ name }) => name !== life).flatMap(({ process }) =>
+      process.output.split("\n").filter((line) => line.includes("Listed a room") && line.includes(`room=${room} `))
+        .map((line) => Date.parse(line.split(" ", 1)[0] ?? "") - performance.timeOrigin)
+    );
+    const later = [...calls, ...listings].filter((at) => at > endedAt);
+    return later.length > 0 ? Math.min(...later) : null;
   }
 
   /** What became of everything; also fails when the service found a bug in itself, or refused somebody. */

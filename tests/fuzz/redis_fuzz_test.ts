@@ -1,15 +1,14 @@
-// What Redis may answer, damaged in any way, through the parts that read it: each answer is taken in as rooms, jobs and
+// What Redis may answer, damaged in any way, through the parts that read it: each answer is taken in as shards, jobs and
 // events that make sense, or refused as a whole, so that Redis counts as away; and what is nobody's word goes nowhere.
 
 import assert from "node:assert/strict";
 import fc from "fast-check";
-import { ValiError } from "valibot";
-import { RedisTokenBuckets } from "../../lib/leave/store/redis/token_buckets.ts";
+import type { Clock } from "../../lib/async/clock.ts";
 import { RedisChanges } from "../../lib/leave/store/redis/changes.ts";
-import { RedisClaims } from "../../lib/leave/store/redis/claims.ts";
-import { readRoom, RedisCommands } from "../../lib/leave/store/redis/commands.ts";
+import { RedisCommands, SHARD_COUNT, shardOf, shardOfField } from "../../lib/leave/store/redis/commands.ts";
 import { RedisConnection, RedisError } from "../../lib/leave/store/redis/connection.ts";
-import { RedisRooms } from "../../lib/leave/store/redis/rooms.ts";
+import { RedisShards } from "../../lib/leave/store/redis/shards.ts";
+import { RedisTokenBuckets } from "../../lib/leave/store/redis/token_buckets.ts";
 import type { ParticipantEvent, StoredJob } from "../../lib/leave/store/store.ts";
 import { decodeJob, encodeJob } from "../../lib/leave/store/stored_job.ts";
 import { RecordingLog } from "../../testing/recording_log.ts";
@@ -19,9 +18,6 @@ import { type Case, run } from "./campaign.ts";
 
 const CASES = 10_000;
 const NOW = Date.UTC(2026, 10, 24);
-const LEASE_MS = 3000;
-const ROOM = '"room"';
-const TOKEN = "replica 7";
 const FIELD = '["room","identity"]';
 
 const VALUE = JSON.stringify({
@@ -39,23 +35,26 @@ const VALUE = JSON.stringify({
 const OTHER = VALUE.replace('"identity"', '"other"').replace("syd_1", "syd_2");
 const THIRD = OTHER.replace('"other"', '"third"').replace("syd_2", "syd_3");
 const JOBS = [FIELD, VALUE, '["room","other"]', OTHER.replace('["identity"', '["other"')];
-const EVENT = (type: string) => `E${JSON.stringify({ type, identity: "identity", sid: "PA_1", reason: "X" })}`;
-const ENTRIES = [EVENT("joined"), "", EVENT("left"), "", EVENT("aborted"), "", `J${FIELD}`, VALUE];
+const EVENT = (type: string) => JSON.stringify({ type, room: "room", identity: "identity", sid: "PA_1", reason: "X" });
 const SAMPLE = decodeJob({ field: FIELD, value: VALUE }, NOW) ?? assert.fail();
+const SHARD = shardOf(SAMPLE.room);
+const TAG = "{lk-jwt:jobs}";
 
 /** The answers to all that is asked in one case, good ones. */
 const GOOD = {
-  leaveBeat: ["session", 2, 1, 2, 2, [ROOM]],
-  leaveClaim: [0, [[ROOM, TOKEN, JOBS, ENTRIES]]],
-  leaveAccept: ["here", TOKEN, JOBS, ENTRIES],
-  leaveRoute: "elsewhere",
-  leaveTake: [[ROOM, ENTRIES]],
-  leaveWrite: [["replaced", OTHER], ["done", ""]],
-  leaveReclaim: [[ROOM, TOKEN, [FIELD, '["room","other"]', '["room","third"]'], ENTRIES]],
-  leaveMine: [[ROOM, TOKEN]],
-  leaveAllow: 120,
-  // Of the fields that are not known yet.
-  hmget: [THIRD],
+  leaveBeat: ["7", 2, 32, 700, Array.from({ length: SHARD_COUNT }, (_, shard) => shard === SHARD ? "replica 7" : "")],
+  leaveAccept: [["known", "here", VALUE]],
+  leaveScan: ["0", 1, JOBS],
+  leaveRead: [THIRD],
+  leaveWrite: [["replaced", OTHER]],
+  leaveTrim: [4],
+  leaveTakeToken: [120, "2.5", "1000"],
+  xread: [[`${TAG}:ownership`, [["1-0", ["owner", ""]]]], [`${TAG}:stream:${SHARD}`, [
+    ["1-1", ["event", EVENT("joined")]],
+    ["1-2", ["event", EVENT("left")]],
+    ["1-3", ["event", EVENT("aborted")]],
+    ["1-4", ["job", '["room","third"]']],
+  ]]],
 } as const;
 
 type Question = keyof typeof GOOD;
@@ -64,8 +63,8 @@ type Replies = Readonly<Record<Question, unknown>>;
 interface Input {
   readonly replies: Replies;
   readonly damaged: Question | null;
-  /** What is published on the channel of this replica. */
-  readonly message: string;
+  /** A field of the hash. */
+  readonly field: string;
 }
 
 const hard = fc.oneof(
@@ -103,87 +102,89 @@ function changed(value: unknown, [at, ...rest]: readonly number[], change: (part
 }
 
 const questions = Object.keys(GOOD).filter((name): name is Question => name in GOOD);
-const messages = byteMutation().map((mutate) => new TextDecoder().decode(mutate(new TextEncoder().encode(ROOM))));
+const fields = byteMutation().map((mutate) => new TextDecoder().decode(mutate(new TextEncoder().encode(FIELD))));
 const inputs: fc.Arbitrary<Case<Input>> = fc.oneof(
   {
     weight: 1,
-    arbitrary: messages.map((message) => ({ input: { replies: GOOD, damaged: null, message }, isMutated: false })),
+    arbitrary: fields.map((field) => ({ input: { replies: GOOD, damaged: null, field }, isMutated: false })),
   },
   {
     weight: 9,
     arbitrary: fc.constantFrom(...questions).chain((damaged) =>
-      fc.tuple(mutated(GOOD[damaged]), messages).map(([reply, message]) => ({
-        input: { replies: { ...GOOD, [damaged]: reply }, damaged, message },
+      fc.tuple(mutated(GOOD[damaged]), fields).map(([reply, field]) => ({
+        input: { replies: { ...GOOD, [damaged]: reply }, damaged, field },
         isMutated: true,
       }))
     ),
   },
 );
 
-/** The parts that read Redis, over a client that answers as it is told; nothing connects. */
+/** The parts that read Redis, over clients that answer as they are told; nothing connects. */
 class Reading {
   readonly log = new RecordingLog();
   readonly adopted: StoredJob[] = [];
   readonly events: ParticipantEvent[] = [];
   readonly commands: RedisCommands;
-  readonly rooms: RedisRooms;
+  readonly shards: RedisShards;
   readonly changes: RedisChanges;
   readonly buckets: RedisTokenBuckets;
   readonly #redis: RedisConnection;
+  /** What came to nothing. */
+  refusal: unknown = null;
 
   constructor(replies: Replies) {
-    const now = () => NOW;
-    const monotonicNow = () => 0;
-    this.#redis = new RedisConnection({
-      target: targetOf("redis://127.0.0.1:1"),
-      replica: "replica",
-      monotonicNow,
-      log: this.log,
-    });
+    this.#redis = new RedisConnection({ target: targetOf("redis://127.0.0.1:1"), replica: "replica", log: this.log });
     for (const [name, reply] of Object.entries(replies)) {
       Reflect.set(this.#redis.client, name, () => Promise.resolve(structuredClone(reply)));
     }
+    this.#redis.wait = () => Promise.resolve(structuredClone(replies.xread) as never);
     this.commands = new RedisCommands(this.#redis);
-    const claims = new RedisClaims({ now, monotonicNow });
-    this.changes = new RedisChanges({ commands: this.commands, claims, onResult: () => {} });
-    this.rooms = new RedisRooms({
-      ...{ claims, commands: this.commands, changes: this.changes, now, log: this.log },
-      isSuperseded: () => false,
+    this.changes = new RedisChanges({ commands: this.commands, tokenOf: () => "replica 7", onResult: () => {} });
+    this.shards = new RedisShards({
+      ...{ redis: this.#redis, commands: this.commands, changes: this.changes, log: this.log },
+      clock: new ClockOfNow(),
+      isAhead: () => false,
       handOver: () => {},
+      onRecover: () => {},
+      flush: () => Promise.resolve(),
       listener: {
         isFull: () => false,
         adopt: (jobs) => void this.adopted.push(...jobs),
         deliver: (event) => void this.events.push(event),
+        isBusy: () => false,
         release: () => {},
         gap: () => {},
       },
     });
-    this.#redis.up(1);
-    this.buckets = new RedisTokenBuckets({ redis: this.#redis, monotonicNow });
+    this.#redis.down = (error) => this.refusal ??= error;
+    this.buckets = new RedisTokenBuckets({ redis: this.#redis, monotonicNow: () => 0 });
   }
 
   /** Asks everything; the first answer that is refused ends it. */
   async all(): Promise<void> {
-    const beat = await this.commands.beat(LEASE_MS);
-    assert.ok([beat.replicas, beat.freeRooms].every((count) => typeof count === "number"));
-    assert.ok(beat.rooms.every((room) => typeof room === "string"));
-    const accepted = await this.commands.accept(SAMPLE.room, encodeJob(SAMPLE), false);
-    if (accepted.owner === "here") this.rooms.own(SAMPLE.room, accepted);
-    assert.ok(["here", "elsewhere"].includes(await this.commands.route({ ...JOINED, room: SAMPLE.room })));
-    const { rooms } = await this.commands.claim(100);
-    for (const { room, ...claimed } of rooms) this.rooms.own(room, claimed);
-    await this.rooms.take([SAMPLE.room]);
-    await this.rooms.reclaimAll();
+    await this.shards.beat();
+    await this.shards.idle();
+    if (this.refusal !== null) throw this.refusal;
+    const [accepted] = await this.commands.accept([{ ...encodeJob(SAMPLE), shard: SHARD, kind: "new" }]) ?? [];
+    if (accepted?.value) this.shards.adopt([{ field: FIELD, value: accepted.value }], false);
+    await this.shards.takeNext("0");
     this.changes.put(SAMPLE);
     await this.changes.flush();
   }
 
   async close(): Promise<void> {
+    await this.shards.stop();
     await this.#redis.close();
   }
 }
 
-const JOINED = { type: "joined", identity: SAMPLE.identity, sid: "PA_1" } as const;
+/** Time stands still. */
+class ClockOfNow implements Clock {
+  readonly now = () => NOW;
+  readonly monotonicNow = () => 0;
+  readonly setTimer = () => () => {};
+  readonly sleep = () => Promise.resolve();
+}
 
 function assertMakeSense({ adopted, events, log }: Reading): void {
   for (const { room, identity, watched, delayId, delayMs, timerStartedAt } of adopted) {
@@ -192,7 +193,7 @@ function assertMakeSense({ adopted, events, log }: Reading): void {
   }
   for (const { type, room, identity, sid } of events) {
     assert.ok(["joined", "left", "aborted"].includes(type));
-    assert.ok([room, identity, sid].every((text) => typeof text === "string"));
+    assert.ok([room, identity, sid].every((text) => typeof text === "string" && text.length <= 256));
   }
   assert.deepEqual(log.of("error"), []);
 }
@@ -202,18 +203,19 @@ Deno.test(`${CASES} answers of Redis are taken in, or refused`, async () => {
     name: "Redis",
     cases: CASES,
     arbitrary: inputs,
-    run: async ({ replies, damaged, message }) => {
+    run: async ({ replies, damaged, field }) => {
       const reading = new Reading(replies);
       try {
-        const room = readRoom(message);
-        assert.ok(room === null || typeof room === "string");
-        const { waitMs } = await reading.buckets.take("example.com", { burst: 5, perSecond: 1, learntAt: 0 });
-        assert.ok(Number.isFinite(waitMs) && waitMs >= 0);
+        const shard = shardOfField(field);
+        assert.ok(shard === null || shard >= 0 && shard < SHARD_COUNT);
         const refusal = await reading.all().then(() => null, (error: unknown) => error);
-        if (refusal !== null && !(refusal instanceof ValiError || refusal instanceof RedisError)) throw refusal;
+        if (refusal !== null && !(refusal instanceof RedisError)) throw refusal;
+        const { waitMs, shared } = await reading.buckets.take("example.com", { burst: 5, perSecond: 1, learntAt: 0 });
+        assert.ok(Number.isFinite(waitMs) && waitMs >= 0);
+        assert.ok(shared === null || Number.isFinite(shared.perSecond) && shared.perSecond > 0);
         assertMakeSense(reading);
         if (damaged === null) {
-          assert.deepEqual([refusal, reading.adopted.length, reading.events.length], [null, 3, 12]);
+          assert.deepEqual([refusal, reading.adopted.length, reading.events.length], [null, 3, 3]);
         }
         return `${damaged ?? "nothing"} damaged: ${refusal === null ? "taken in" : "refused"}`;
       } finally {
@@ -223,7 +225,7 @@ Deno.test(`${CASES} answers of Redis are taken in, or refused`, async () => {
     mustReach: [
       "nothing damaged: taken in",
       ...questions.map((name) => `${name} damaged: taken in`),
-      ...questions.filter((name) => name !== "leaveAllow").map((name) => `${name} damaged: refused`),
+      ...questions.filter((name) => name !== "leaveTakeToken").map((name) => `${name} damaged: refused`),
     ],
   });
 });

@@ -34,6 +34,7 @@ export function recordingListener(): StoreListener & { readonly adopted: StoredJ
   return {
     adopted,
     isFull: () => false,
+    isBusy: () => false,
     adopt: (jobs) => void adopted.push(...jobs),
     release() {},
     deliver() {},

@@ -2,13 +2,16 @@
 // does.
 
 import { setTimeout as sleepFor } from "node:timers/promises";
+import type { Clock } from "../../lib/async/clock.ts";
 import type { RoomAlias } from "../../lib/livekit/identity.ts";
 import { keyText } from "../../lib/leave/machine/job.ts";
 import { RedisConnection } from "../../lib/leave/store/redis/connection.ts";
+import type { StoreScript } from "../../lib/leave/store/redis/scripts.ts";
 import { RedisStore } from "../../lib/leave/store/redis/store.ts";
 import { parseRedisUrl, type RedisTarget } from "../../lib/redis/url.ts";
 import type { ParticipantEvent, Saved, StoredJob } from "../../lib/leave/store/store.ts";
 import { Secret } from "../../lib/secret.ts";
+import { sampleJob } from "../leave/sample_jobs.ts";
 import { RecordingLog } from "../../testing/recording_log.ts";
 
 /** What a replica is started with, where it is not the usual. */
@@ -34,26 +37,27 @@ export class Replica implements AsyncDisposable {
   readonly jobs = new Map<string, StoredJob>();
   readonly events: ParticipantEvent[] = [];
   readonly released: RoomAlias[] = [];
+  /** Rooms about which a homeserver is being asked. */
+  readonly busy = new Set<RoomAlias>();
   gaps = 0;
   readonly #timers = new Map<ReturnType<typeof setTimeout>, () => void>();
   /** As many jobs fit, a few more when they come together. */
   fits = Infinity;
   #isDead = false;
-  #isStalled = false;
+  #stalled: PromiseWithResolvers<void> | null = null;
 
   constructor(url: string, options: ReplicaOptions = {}) {
     const { now = Date.now, monotonicNow = () => performance.now() } = options;
-    this.connection = new RedisConnection({
-      target: targetOf(url, options.password),
-      replica: crypto.randomUUID(),
-      monotonicNow,
-      log: this.log,
-    });
+    const target = targetOf(url, options.password);
+    this.connection = new RedisConnection({ target, replica: crypto.randomUUID(), log: this.log });
+    this.#hold("run");
+    this.#hold("wait");
+    const setTimer: Clock["setTimer"] = (run, delayMs) => this.#setTimer(run, delayMs);
+    // One that is dead never wakes.
+    const sleep: Clock["sleep"] = (durationMs) => new Promise((resolve) => setTimer(resolve, durationMs));
     this.store = new RedisStore({
       redis: this.connection,
-      now,
-      monotonicNow,
-      setTimer: (run, delayMs) => this.#setTimer(run, delayMs),
+      clock: { now, monotonicNow, setTimer, sleep },
       log: this.log,
     });
   }
@@ -77,6 +81,7 @@ export class Replica implements AsyncDisposable {
         }
       },
       deliver: (event) => void this.events.push(event),
+      isBusy: (room) => this.busy.has(room),
       gap: () => void this.gaps++,
     });
   }
@@ -101,24 +106,35 @@ export class Replica implements AsyncDisposable {
     await this.connection.close();
   }
 
-  /** No timer fires any more, and so no heartbeat goes out: nearly as in a process that is stopped. */
+  /** No timer fires any more, and nothing is asked or answered: nearly as in a process that is stopped. */
   stall(): void {
-    this.#isStalled = true;
+    this.#stalled = Promise.withResolvers();
     for (const [timer] of this.#timers) clearTimeout(timer);
   }
 
   /** All that was due meanwhile is. */
   resume(): void {
-    this.#isStalled = false;
+    this.#stalled?.resolve();
+    this.#stalled = null;
     const due = [...this.#timers.values()];
     this.#timers.clear();
     for (const run of due) run();
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
-    if (this.#isStalled) this.resume();
+    if (this.#stalled !== null) this.resume();
     if (this.#isDead) await this.connection.close();
     else await this.store.close();
+  }
+
+  #hold(method: "run" | "wait"): void {
+    const ask = this.connection[method].bind(this.connection);
+    Reflect.set(this.connection, method, async (...args: Parameters<typeof ask>) => {
+      await this.#stalled?.promise;
+      const answer = await Reflect.apply(ask, null, args);
+      await this.#stalled?.promise;
+      return answer;
+    });
   }
 
   #setTimer(run: () => void, delayMs: number): () => void {
@@ -128,12 +144,51 @@ export class Replica implements AsyncDisposable {
       run();
     }, delayMs);
     this.#timers.set(timer, run);
-    if (this.#isStalled) clearTimeout(timer);
+    if (this.#stalled !== null) clearTimeout(timer);
     return () => {
       clearTimeout(timer);
       this.#timers.delete(timer);
     };
   }
+}
+
+/** Holds a script of a replica back, before it is sent or when it is answered, until the gate is opened. */
+export function gate({ connection }: Replica, held: StoreScript, when: "sent" | "answered") {
+  const run = connection.run.bind(connection);
+  const [opened, reached] = [Promise.withResolvers<void>(), Promise.withResolvers<void>()];
+  const hold = (script: StoreScript) => {
+    if (script !== held) return;
+    reached.resolve();
+    return opened.promise;
+  };
+  connection.run = async (script, ...args) => {
+    if (when === "sent") await hold(script);
+    const reply = await run(script, ...args);
+    if (when === "answered") await hold(script);
+    return reply;
+  };
+  return { open: () => opened.resolve(), reached: reached.promise };
+}
+
+/** Numbers of sample jobs, below 100, in whose rooms a replica may act right now. */
+export function numbersOf(replica: Replica): number[] {
+  return Array.from({ length: 100 }, (_, n) => n).filter((n) => replica.store.leaseMs(sampleJob(n).room) > 0);
+}
+
+/** Waits until replicas share the rooms among themselves, about equally. */
+export async function shared(...replicas: readonly Replica[]): Promise<void> {
+  await until(() => {
+    const counts = replicas.map((replica) => numbersOf(replica).length);
+    const isComplete = counts.reduce((sum, count) => sum + count, 0) === 100;
+    return isComplete && Math.min(...counts) >= 100 / replicas.length / 2;
+  });
+}
+
+/** The number of a sample job in a room of a replica. */
+export function numberOf(replica: Replica): number {
+  const [number] = numbersOf(replica);
+  if (number === undefined) throw new Error("This replica owns no room");
+  return number;
 }
 
 /** Waits until something holds; throws when it does not in time. */

@@ -29,8 +29,8 @@ export async function chooseStore({ redis: target, stateDir, clock, log }: Store
     const { RedisConnection } = await import("./redis/connection.ts");
     const { RedisStore } = await import("./redis/store.ts");
     const { RedisTokenBuckets } = await import("./redis/token_buckets.ts");
-    const redis = new RedisConnection({ ...clock, target, replica: crypto.randomUUID(), log });
-    return { store: new RedisStore({ ...clock, redis, log }), buckets: new RedisTokenBuckets({ redis, ...clock }) };
+    const redis = new RedisConnection({ target, replica: crypto.randomUUID(), log });
+    return { store: new RedisStore({ redis, clock, log }), buckets: new RedisTokenBuckets({ redis, ...clock }) };
   }
   const buckets = new LocalTokenBuckets(clock.monotonicNow);
   if (stateDir !== null) {

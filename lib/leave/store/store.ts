@@ -32,6 +32,8 @@ export interface StoreListener {
   release(room: RoomAlias): void;
   /** A webhook that another replica received for a room of ours. */
   deliver(event: ParticipantEvent): void;
+  /** Whether a homeserver is being asked something for a job of this room: it is not given away meanwhile. */
+  isBusy(room: RoomAlias): boolean;
   /** Events may have been missed: everything is to be looked up. */
   gap(): void;
 }
@@ -84,31 +86,4 @@ export class MemoryStore implements LeaveStore {
   close(): Promise<void> {
     return Promise.resolve();
   }
-}
-
-/** Whether two jobs are of the same delayed event, as it was handed over. */
-export function isSameEvent(one: StoredJob, other: StoredJob): boolean {
-  return one.delayId === other.delayId && one.homeserver === other.homeserver && one.delayMs === other.delayMs;
-}
-
-/** The stored part of a job, its times moved from one clock to another. */
-export function shiftTimes(job: StoredJob, byMs: number): StoredJob {
-  const { room, identity, watched, homeserver, delayId, delayMs, state, sessions, hint } = job;
-  return {
-    ...{ room, identity, watched, homeserver, delayId, delayMs, state, sessions, hint },
-    timerStartedAt: job.timerStartedAt + byMs,
-    delegatedAt: job.delegatedAt + byMs,
-    connectedAt: job.connectedAt === null ? null : job.connectedAt + byMs,
-    waitUntil: job.waitUntil + byMs,
-    absentSince: job.absentSince === null ? null : job.absentSince + byMs,
-  };
-}
-
-/** Whether a change outlives a restart of the process. */
-export function isWorthStoring(before: StoredJob, after: StoredJob): boolean {
-  return before.state !== after.state || before.timerStartedAt !== after.timerStartedAt ||
-    before.waitUntil !== after.waitUntil || before.connectedAt !== after.connectedAt || before.hint !== after.hint ||
-    before.absentSince !== after.absentSince ||
-    before.watched !== after.watched && before.watched.join() !== after.watched.join() ||
-    before.sessions !== after.sessions && JSON.stringify(before.sessions) !== JSON.stringify(after.sessions);
 }

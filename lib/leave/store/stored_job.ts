@@ -138,6 +138,28 @@ export function decodeJob({ field, value }: StoredTexts, now: number): StoredJob
   };
 }
 
+/** The stored part of a job, its times moved from one clock to another. */
+export function shiftTimes(job: StoredJob, byMs: number): StoredJob {
+  const { room, identity, watched, homeserver, delayId, delayMs, state, sessions, hint } = job;
+  return {
+    ...{ room, identity, watched, homeserver, delayId, delayMs, state, sessions, hint },
+    timerStartedAt: job.timerStartedAt + byMs,
+    delegatedAt: job.delegatedAt + byMs,
+    connectedAt: job.connectedAt === null ? null : job.connectedAt + byMs,
+    waitUntil: job.waitUntil + byMs,
+    absentSince: job.absentSince === null ? null : job.absentSince + byMs,
+  };
+}
+
+/** Whether a change outlives a restart of the process. */
+export function isWorthStoring(before: StoredJob, after: StoredJob): boolean {
+  return before.state !== after.state || before.timerStartedAt !== after.timerStartedAt ||
+    before.waitUntil !== after.waitUntil || before.connectedAt !== after.connectedAt || before.hint !== after.hint ||
+    before.absentSince !== after.absentSince ||
+    before.watched !== after.watched && before.watched.join() !== after.watched.join() ||
+    before.sessions !== after.sessions && JSON.stringify(before.sessions) !== JSON.stringify(after.sessions);
+}
+
 /** Whether a job is too old to be taken up again: its homeserver sent the event by itself more than an hour ago. */
 export function isPastGivingUp(job: StoredJob, now: number): boolean {
   return now - job.timerStartedAt - job.delayMs > GIVE_UP_AFTER_MS;

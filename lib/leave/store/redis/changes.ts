@@ -1,22 +1,21 @@
 // What Redis has not been told yet about jobs of ours: the last change of each, written soon and together with others, and
 // kept for as long as Redis is away.
 
-import type { RoomAlias } from "../../../livekit/identity.ts";
 import type { JobKey } from "../../machine/job.ts";
-import type { RedisClaims } from "./claims.ts";
-import type { RedisCommands, Write, WriteResult } from "./commands.ts";
 import type { StoredJob } from "../store.ts";
 import { encodeJob, fieldOf, type StoredTexts } from "../stored_job.ts";
+import { type RedisCommands, shardOf, shardOfField, type Write, type WriteResult } from "./commands.ts";
 
 /** What the changes need from outside. */
 export interface RedisChangesDeps {
   readonly commands: Pick<RedisCommands, "write">;
-  readonly claims: Pick<RedisClaims, "token">;
-  /** Told what became of each write but those that are simply done. */
+  /** The fencing token of a shard; empty when it is not ours. */
+  readonly tokenOf: (shard: number) => string;
+  /** Takes what became of each write but those that are simply done. */
   readonly onResult: (write: Write, result: WriteResult) => void;
 }
 
-type Change = Pick<Write, "action" | "room" | "field" | "delayId"> & { readonly value: () => string };
+type Change = Omit<Write, "token" | "value"> & { readonly value: () => string };
 
 const BATCH = 100;
 // A removal that is forgotten is made good by the homeserver, which says that the event is gone.
@@ -38,26 +37,22 @@ export class RedisChanges {
   }
 
   put(job: StoredJob): void {
-    const field = fieldOf(job);
-    this.#set({ action: "put", room: job.room, field, delayId: job.delayId, value: () => encodeJob(job).value });
+    const shard = shardOf(job.room);
+    this.#set({ action: "put", shard, field: fieldOf(job), delayId: job.delayId, value: () => encodeJob(job).value });
   }
 
   remove(key: JobKey, delayId: string): void {
-    this.#set({ action: "remove", room: key.room, field: fieldOf(key), delayId, value: () => "" });
-    this.#removals.add(fieldOf(key));
+    const field = fieldOf(key);
+    this.#set({ action: "remove", shard: shardOf(key.room), field, delayId, value: () => "" });
+    this.#removals.add(field);
     const oldest = this.#removals.values().next();
     if (this.#removals.size > MAX_REMOVALS && !oldest.done) this.forget(oldest.value);
   }
 
   /** Removes a value that is no job. */
-  drop(room: RoomAlias, { field, value }: StoredTexts): void {
-    this.#set({ action: "drop", room, field, delayId: "", value: () => value });
-  }
-
-  /** Makes a room nobody's, unless there are jobs in it. */
-  giveUp(room: RoomAlias): void {
-    // No job has such a field.
-    this.#set({ action: "drop", room, field: room, delayId: "", value: () => "" });
+  drop({ field, value }: StoredTexts): void {
+    const shard = shardOfField(field);
+    if (shard !== null) this.#set({ action: "drop", shard, field, delayId: "", value: () => value });
   }
 
   /** Whether this very job is still to be removed. */
@@ -77,13 +72,6 @@ export class RedisChanges {
     this.#removals.delete(field);
   }
 
-  /** Drops the changes of a room that is another's. */
-  forgetRoom(room: RoomAlias): void {
-    for (const change of this.#changes.values()) {
-      if (change.room === room) this.forget(change.field);
-    }
-  }
-
   /**
    * Writes all there is; what is not written is kept.
    *
@@ -97,8 +85,8 @@ export class RedisChanges {
   async #flush(): Promise<void> {
     while (this.#changes.size > 0) {
       const batch = [...this.#changes.values().take(BATCH)];
-      const writes = batch.map(({ value, ...change }) => {
-        return { ...change, token: this.#deps.claims.token(change.room) ?? "", value: value() };
+      const writes = batch.map((change) => {
+        return { ...change, token: this.#deps.tokenOf(change.shard), value: change.value() };
       });
       const results = await this.#deps.commands.write(writes);
       for (const [i, change] of batch.entries()) {

@@ -1,97 +1,148 @@
-// The scripts as typed calls: arguments out, replies read by schemas.
+// The scripts as typed calls, and the names under which things stand in Redis: arguments out, replies read by schemas.
 
+import { hash } from "node:crypto";
 import * as v from "valibot";
 import type { Identity, RoomAlias } from "../../../livekit/identity.ts";
-import { type RedisConnection, RedisError } from "./connection.ts";
-import { FIELDS, JOBS } from "./keys.ts";
 import { fieldOf, type StoredTexts } from "../stored_job.ts";
 import type { ParticipantEvent } from "../store.ts";
+import { MAX_WAIT_MS, type RedisConnection, RedisError } from "./connection.ts";
+import { TAG } from "./scripts.ts";
 
-/** Something that arrived for a room: an event, or a job as it now stands. */
-export type Arrival =
+/** How many shards the rooms are divided into. */
+export const SHARD_COUNT = 64;
+/** A stream that is this long has lost entries. */
+export const MAX_ENTRIES = 2000;
+
+/** Something that was passed on to the owner of a shard: an event, or the field of a job that is new. */
+export type Entry =
   | { readonly type: "event"; readonly event: ParticipantEvent }
-  | { readonly type: "job"; readonly texts: StoredTexts };
+  | { readonly type: "job"; readonly field: string }
+  /** Neither, written by who knows whom. */
+  | { readonly type: "unknown" };
+
+/** The entries of one stream, in order. */
+export type Entries = readonly (readonly [id: string, entry: Entry])[];
+
+/** What is read next: the streams of shards, each after its last entry, and the news of owners. */
+export interface Positions {
+  readonly shards: ReadonlyMap<number, string>;
+  readonly ownership: string;
+}
+
+/** What was read. */
+export interface News {
+  readonly shards: ReadonlyMap<number, Entries>;
+  /** The last entry; null when nothing changed. */
+  readonly ownership: string | null;
+  /** Somebody else wrote into the hash. */
+  readonly mustScan: boolean;
+}
+
+/** A heartbeat. */
+export interface Beat {
+  readonly leaseMs: number;
+  /** No more jobs fit: our share is for others. */
+  readonly isFull: boolean;
+  /** Whether shards of nobody become ours, up to our share. */
+  readonly claims: "free" | "unless lapsed" | "none";
+  /** Shards whose jobs are known here: they become ours again in any case. */
+  readonly held: Iterable<number>;
+}
 
 /** What a heartbeat tells. */
 export interface BeatReply {
   /** The same for as long as the lease lasts, heartbeat after heartbeat. */
   readonly session: string;
   readonly replicas: number;
-  readonly freeRooms: number;
-  /** Whether all jobs are indexed, so that none stands there unknown. */
-  readonly isIndexed: boolean;
-  /** For which something has arrived. */
-  readonly rooms: readonly RoomAlias[];
+  /** How many shards this replica should own. */
+  readonly share: number;
+  /** When the next lease of any replica ends, unless it is renewed. */
+  readonly nextEndMs: number;
+  /** The fencing token of each shard that is ours. */
+  readonly tokens: ReadonlyMap<number, string>;
 }
 
-/** A room that is ours now. */
-export interface ClaimedRoom {
-  readonly token: string;
-  readonly jobs: readonly StoredTexts[];
-  readonly arrivals: readonly Arrival[];
+/** A delegation to be stored. */
+export interface Acceptance extends StoredTexts {
+  readonly shard: number;
+  /** `late`: the client was answered a while ago. `loaded`: all jobs of the shard are known here. */
+  readonly kind: "new" | "loaded" | "late";
 }
 
-/**
- * What became of a job handed in; `lapsed`: nothing, since this replica's lease is over. `isKnown`: the owner had it
- * before, as it was then. `isSuperseded`: the client has handed another event over since, which is among the jobs.
- */
-export type AcceptReply =
-  | { readonly owner: "lapsed" }
-  | { readonly owner: "elsewhere"; readonly isKnown: boolean }
-  | ({ readonly owner: "here"; readonly isSuperseded: boolean } & ClaimedRoom);
-
-/** A room after a stretch out of touch. */
-export interface ReclaimedRoom {
-  readonly room: RoomAlias;
-  /** null = another replica's. */
-  readonly token: string | null;
-  readonly fields: readonly string[];
-  readonly arrivals: readonly Arrival[];
+/** What became of it. */
+export interface Accepted {
+  /** `known`: the same event stands there. `superseded`: another one does, which was delegated later. */
+  readonly outcome: "stored" | "known" | "superseded";
+  readonly owner: "here" | "elsewhere";
+  /** The job that still stands there; null for none. */
+  readonly value: string | null;
 }
 
 /** One change of a stored job. */
 export interface Write {
   /** `drop` removes a value that is no job; the value itself is given. */
   readonly action: "put" | "remove" | "drop";
-  readonly room: RoomAlias;
-  /** Empty when the room is not ours. */
+  readonly shard: number;
+  /** Empty when the shard is not ours. */
   readonly token: string;
   readonly field: string;
   readonly delayId: string;
   readonly value: string;
 }
 
-/** What became of a write; `replaced` with the job that has taken the place. */
+/** What became of a write: `lost` = the shard is another's; `replaced` = another event stands there, as given. */
 export type WriteResult =
-  | { readonly outcome: "done" | "lost" | "emptied" }
+  | { readonly outcome: "done" | "lost" }
   | { readonly outcome: "replaced"; readonly value: string };
 
-const Room = v.custom<RoomAlias>((input) => typeof input === "string");
-/** A room's JSON text, as it stands in the fields of its jobs. */
-const RoomText = v.pipe(v.string(), v.transform(parseText), Room);
-const Texts = v.array(v.string());
-const Jobs = v.pipe(Texts, v.transform((texts) => pairs(texts).map(([field, value]) => ({ field, value }))));
-const Beat = v.tuple([v.string(), v.number(), v.number(), v.number(), v.number(), Texts]);
-const Claimed = v.tuple([v.number(), v.array(v.tuple([v.string(), v.string(), Jobs, Texts]))]);
-const Accepted = v.tuple([v.picklist(["lapsed", "elsewhere", "here", "known", "superseded"]), v.string(), Jobs, Texts]);
-const Routed = v.picklist(["here", "elsewhere"]);
-const Taken = v.array(v.tuple([RoomText, Texts]));
-const Written = v.array(v.tuple([v.picklist(["done", "lost", "emptied", "replaced"]), v.string()]));
-const Reclaimed = v.array(v.tuple([RoomText, v.string(), Texts, Texts]));
-const Mine = v.array(v.tuple([v.string(), v.string()]));
-const Values = v.array(v.nullable(v.string()));
+/** Entries of a stream that were taken in. */
+export interface Taken {
+  readonly shard: number;
+  readonly token: string;
+  readonly ids: readonly string[];
+}
 
-const Session = { identity: v.string(), sid: v.string(), createdAt: v.exactOptional(v.number()) };
-const Event = v.variant("type", [
-  v.object({ type: v.literal("joined"), ...Session }),
-  v.object({ type: v.literal("left"), ...Session, reason: v.string() }),
-  v.object({ type: v.literal("aborted"), ...Session, reason: v.string() }),
-]);
-
+const OWNERSHIP = `${TAG}:ownership`;
+const STREAM = `${TAG}:stream:`;
 const NOBODY = v.parse(v.custom<Identity>((input) => input === ""), "");
 
-const SCAN_COUNT = 500;
-const MAX_SCAN_STEPS = 100_000;
+const PAGE_FIELDS = 500;
+const ENTRIES_AT_ONCE = 100;
+
+const MAX_TEXT = 256;
+const Text = v.pipe(v.string(), v.maxLength(MAX_TEXT));
+const Count = v.pipe(v.number(), v.minValue(0));
+const Beaten = v.tuple([v.string(), Count, Count, Count, v.pipe(v.array(v.string()), v.length(SHARD_COUNT))]);
+const Acceptances = v.array(
+  v.tuple([v.picklist(["stored", "known", "superseded"]), v.picklist(["here", "elsewhere"]), v.string()]),
+);
+const Written = v.array(v.tuple([v.picklist(["done", "lost", "replaced"]), v.string()]));
+const Page = v.tuple([v.string(), Count, v.array(v.string())]);
+const Values = v.array(v.string());
+const Counts = v.array(Count);
+const Streams = v.nullable(
+  v.array(v.tuple([v.string(), v.array(v.tuple([v.string(), v.nullable(v.array(v.string()))]))])),
+);
+
+const Room = v.custom<RoomAlias>((input) => typeof input === "string" && input !== "" && input.length <= MAX_TEXT);
+const Session = { room: Room, identity: Text, sid: Text, createdAt: v.exactOptional(v.number()) };
+const Event = v.variant("type", [
+  v.object({ type: v.literal("joined"), ...Session }),
+  v.object({ type: v.literal("left"), ...Session, reason: Text }),
+  v.object({ type: v.literal("aborted"), ...Session, reason: Text }),
+]);
+
+/** The shard of a room. */
+export function shardOf(room: RoomAlias): number {
+  const text = fieldOf({ room, identity: NOBODY }).slice("[".length, -',""]'.length);
+  return parseInt(hash("sha1", text, "hex").slice(0, 2), 16) % SHARD_COUNT;
+}
+
+/** The shard of a job by its field; null for a field that is no job's. */
+export function shardOfField(field: string): number | null {
+  const key = v.safeParse(v.tuple([Room, v.string()]), parseText(field));
+  return key.success ? shardOf(key.output[0]) : null;
+}
 
 /** Calls scripts. Every method throws a RedisError when Redis did not do it, as far as is known. */
 export class RedisCommands {
@@ -102,138 +153,121 @@ export class RedisCommands {
     this.#redis = redis;
   }
 
-  async beat(leaseMs: number): Promise<BeatReply> {
-    const reply = await this.#redis.run("leaveBeat", leaseMs);
-    const [session, replicas, freeRooms, jobs, fields, rooms] = v.parse(Beat, reply);
+  async beat({ leaseMs, isFull, claims, held }: Beat): Promise<BeatReply> {
+    const args = [leaseMs, isFull ? "full" : "fits", claims, ...held];
+    const reply = await this.#redis.run("leaveBeat", ...args);
+    const [session, replicas, share, nextEndMs, tokens] = read(Beaten, reply);
     this.#session = session;
-    return { session, replicas, freeRooms, isIndexed: jobs === fields, rooms: rooms.flatMap((text) => known(text)) };
+    const ours = tokens.map((token, shard) => [shard, token] as const).filter(([, token]) => token !== "");
+    return { session, replicas, share, nextEndMs, tokens: new Map(ours) };
   }
 
-  /** Claims some of the free rooms, and says how many are left. */
-  async claim(atMost: number): Promise<{ readonly left: number; readonly rooms: (ClaimedRoom & RoomOf)[] }> {
-    const [left, claimed] = v.parse(Claimed, await this.#redis.run("leaveClaim", atMost));
-    const rooms = claimed.flatMap(([text, token, jobs, entries]) => {
-      return known(text).map((room) => ({ room, token, jobs, arrivals: readArrivals(room, entries) }));
+  /** @returns null when this replica's lease is over: nothing was stored. */
+  async accept(jobs: readonly Acceptance[]): Promise<readonly Accepted[] | null> {
+    const args = jobs.flatMap(({ shard, field, value, kind }) => [shard, field, value, kind]);
+    const results = read(Acceptances, await this.#redis.run("leaveAccept", this.#session, ...args));
+    if (results.length === 0) return null;
+    assertAnswered(results, jobs);
+    return results.map(([outcome, owner, value]) => ({ outcome, owner, value: value === "" ? null : value }));
+  }
+
+  async write(writes: readonly Write[]): Promise<readonly WriteResult[]> {
+    const args = writes.flatMap(({ action, shard, token, field, delayId, value }) => {
+      return [action, shard, token, field, delayId, value];
     });
-    return { left, rooms };
+    const results = read(Written, await this.#redis.run("leaveWrite", ...args));
+    assertAnswered(results, writes);
+    return results.map(([outcome, value]) => outcome === "replaced" ? { outcome, value } : { outcome });
   }
 
-  /**
-   * @param isKnown Whether the room's jobs are known here.
-   * @param isLate Whether the client was answered a while ago, so that it may have handed another event over since.
-   */
-  async accept(
-    room: RoomAlias,
-    { field, value }: StoredTexts,
-    isKnown: boolean,
-    isLate = false,
-  ): Promise<AcceptReply> {
-    const flags = [isKnown ? "0" : "1", this.#session, isLate ? "1" : "0"];
-    const reply = await this.#redis.run("leaveAccept", textOf(room), field, value, ...flags);
-    const [outcome, token, jobs, entries] = v.parse(Accepted, reply);
-    if (outcome === "lapsed") return { owner: outcome };
-    if (token === "") return { owner: "elsewhere", isKnown: outcome === "known" };
-    return {
-      owner: "here",
-      isSuperseded: outcome === "superseded",
-      token,
-      jobs,
-      arrivals: readArrivals(room, entries),
-    };
-  }
-
-  async route({ room, ...event }: ParticipantEvent): Promise<"here" | "elsewhere"> {
-    return v.parse(Routed, await this.#redis.run("leaveRoute", textOf(room), JSON.stringify(event)));
-  }
-
-  async take(claims: readonly (readonly [RoomAlias, string])[]): Promise<(RoomOf & ArrivalsOf)[]> {
-    const reply = await this.#redis.run("leaveTake", ...claims.flatMap(([room, token]) => [textOf(room), token]));
-    return v.parse(Taken, reply).map(([room, entries]) => ({ room, arrivals: readArrivals(room, entries) }));
-  }
-
-  async write(writes: readonly Write[]): Promise<WriteResult[]> {
-    const args = writes.flatMap(({ action, room, token, field, delayId, value }) => {
-      return [action, textOf(room), token, field, delayId, value];
-    });
-    return v.parse(Written, await this.#redis.run("leaveWrite", ...args)).map(([outcome, value]) => {
-      return outcome === "replaced" ? { outcome, value } : { outcome };
-    });
-  }
-
-  /** The rooms that are ours in Redis, known here or not. */
-  async mine(): Promise<(readonly [RoomAlias, string])[]> {
-    const mine = v.parse(Mine, await this.#redis.run("leaveMine"));
-    return mine.flatMap(([text, token]) => known(text).map((room) => [room, token] as const));
-  }
-
-  /** @throws RedisError also when this replica's lease is over. */
-  async reclaim(claims: readonly (readonly [RoomAlias, string])[]): Promise<ReclaimedRoom[]> {
-    const reply = await this.#redis.run("leaveReclaim", ...claims.flatMap(([room, token]) => [textOf(room), token]));
-    const reclaimed = v.parse(Reclaimed, reply);
-    if (reclaimed.length !== claims.length) throw new RedisError("the lease of this replica is over");
-    return reclaimed.map(([room, token, fields, entries]) => {
-      return { room, token: token === "" ? null : token, fields, arrivals: readArrivals(room, entries) };
-    });
+  /** The jobs of some shards, page by page, and how many values were removed since they were too long to be jobs. */
+  async *scan(shards: ReadonlySet<number>): AsyncGenerator<{ jobs: readonly StoredTexts[]; tooLong: number }> {
+    const wanted = Array.from({ length: SHARD_COUNT }, (_, shard) => shards.has(shard) ? "1" : "0").join("");
+    const pageAt = (cursor: string) => this.#redis.run("leaveScan", cursor, PAGE_FIELDS, wanted);
+    let [cursor, page] = ["0", pageAt("0")];
+    do {
+      const [next, tooLong, texts] = read(Page, await page);
+      if (next === cursor && next !== "0") throw new RedisError("it gives answers of another form");
+      cursor = next;
+      // Redis looks for the next page while this one is taken in.
+      if (next !== "0") page = pageAt(next);
+      page.catch(() => {}); // heard of when its turn comes, if that does
+      yield { jobs: pairs(texts).map(([field, value]) => ({ field, value })), tooLong };
+    } while (cursor !== "0");
   }
 
   /** Jobs by their fields; those that are gone are left out. */
-  async read(fields: readonly string[]): Promise<StoredTexts[]> {
-    if (fields.length === 0) return [];
-    const reply = await this.#redis.ask((client) => client.hmget(JOBS, ...fields));
-    const values = v.parse(Values, reply);
-    return fields.flatMap((field, i) => {
-      const value = values[i];
-      return typeof value === "string" ? [{ field, value }] : [];
+  async read(fields: readonly string[]): Promise<ReadonlyMap<string, StoredTexts>> {
+    const values = read(Values, await this.#redis.run("leaveRead", ...fields));
+    assertAnswered(values, fields);
+    const jobs = fields.map((field, i) => [field, { field, value: values[i] ?? "" }] as const);
+    return new Map(jobs.filter(([, { value }]) => value !== ""));
+  }
+
+  /** Passes events on to the owners of their shards, in this order. */
+  async pass(events: readonly ParticipantEvent[]): Promise<void> {
+    await this.#redis.ask(async (client) => {
+      const pipeline = client.pipeline();
+      for (const event of events) {
+        const stream = `${STREAM}${shardOf(event.room)}`;
+        pipeline.xadd(stream, "MAXLEN", MAX_ENTRIES, "*", "event", JSON.stringify(event));
+      }
+      const results = await pipeline.exec();
+      for (const [error] of results ?? [[new RedisError("no answer")]]) if (error !== null) throw error;
     });
   }
 
-  async leave(): Promise<void> {
-    await this.#redis.run("leaveLeave");
+  /** Waits a second for what comes next; resolves earlier when something does. */
+  async next({ shards, ownership }: Positions): Promise<News> {
+    const streams = [OWNERSHIP, ...shards.keys().map((shard) => `${STREAM}${shard}`)];
+    const reply = await this.#redis.wait((reader) =>
+      reader.xread("COUNT", ENTRIES_AT_ONCE, "BLOCK", MAX_WAIT_MS, "STREAMS", ...streams, ownership, ...shards.values())
+    );
+    const news = read(Streams, reply) ?? [];
+    const changes = news.find(([stream]) => stream === OWNERSHIP)?.[1] ?? [];
+    return {
+      shards: new Map(news.flatMap(([stream, entries]) => {
+        if (!stream.startsWith(STREAM)) return [];
+        return [[Number(stream.slice(STREAM.length)), entries.map(([id, texts]) => [id, readEntry(texts)] as const)]];
+      })),
+      ownership: changes.at(-1)?.[0] ?? null,
+      mustScan: changes.some(([, texts]) => texts?.[0] === "scan"),
+    };
   }
 
-  /** Goes through the whole hash: what another program wrote becomes known, what it removed is forgotten. */
-  async repair(): Promise<void> {
-    await this.#scan((client, cursor) => client.hscan(JOBS, cursor, "COUNT", SCAN_COUNT), "leaveIndex");
-    await this.#scan((client, cursor) => client.zscan(FIELDS, cursor, "COUNT", SCAN_COUNT), "leavePrune");
+  /** Removes what was taken in; gives for each stream whether entries may have been lost before. */
+  async trim(taken: readonly Taken[]): Promise<readonly boolean[]> {
+    const args = taken.flatMap(({ shard, token, ids }) => [shard, token, ids.length, ...ids]);
+    const lengths = read(Counts, await this.#redis.run("leaveTrim", ...args));
+    assertAnswered(lengths, taken);
+    return lengths.map((length) => length >= MAX_ENTRIES);
   }
 
-  async #scan(
-    step: (client: RedisConnection["client"], cursor: string) => Promise<[string, string[]]>,
-    script: "leaveIndex" | "leavePrune",
-  ): Promise<void> {
-    let cursor = "0";
-    for (let steps = 0; steps < MAX_SCAN_STEPS; steps++) {
-      const [next, texts] = await this.#redis.ask((client) => step(client, cursor));
-      const fields = pairs(texts).map(([field]) => field);
-      if (fields.length > 0) await this.#redis.run(script, ...fields);
-      if (next === "0") return;
-      cursor = next;
-    }
+  /** Gives shards back; all that this replica has when it leaves. */
+  async release(tokens: Iterable<readonly [shard: number, token: string]>, isLeaving: boolean): Promise<void> {
+    await this.#redis.run("leaveRelease", isLeaving ? "1" : "0", ...[...tokens].flat());
   }
 }
 
-interface RoomOf {
-  readonly room: RoomAlias;
+function read<Schema extends v.GenericSchema>(schema: Schema, reply: unknown): v.InferOutput<Schema> {
+  const result = v.safeParse(schema, reply);
+  if (!result.success) throw new RedisError("it gives answers of another form");
+  return result.output;
 }
 
-interface ArrivalsOf {
-  readonly arrivals: readonly Arrival[];
+function assertAnswered(answers: readonly unknown[], questions: readonly unknown[]): void {
+  if (answers.length !== questions.length) throw new RedisError("it answers another number of questions");
 }
 
-/** The room of a JSON text; null for what is none. */
-export function readRoom(text: string): RoomAlias | null {
-  const room = v.safeParse(RoomText, text);
-  return room.success ? room.output : null;
+function pairs(texts: readonly string[]): (readonly [string, string])[] {
+  return texts.flatMap((first, i) => i % 2 === 0 ? [[first, texts[i + 1] ?? ""] as const] : []);
 }
 
-/** The room of a text, or none: others may have written fields that only look like those of jobs. */
-function known(text: string): RoomAlias[] {
-  const room = readRoom(text);
-  return room === null ? [] : [room];
-}
-
-function textOf(room: RoomAlias): string {
-  return fieldOf({ room, identity: NOBODY }).slice("[".length, -',""]'.length);
+function readEntry(texts: readonly string[] | null): Entry {
+  const [kind, text = ""] = texts ?? [];
+  if (kind === "job") return { type: "job", field: text };
+  const event = v.safeParse(Event, kind === "event" ? parseText(text) : undefined);
+  return event.success ? { type: "event", event: event.output } : { type: "unknown" };
 }
 
 function parseText(text: string): unknown {
@@ -242,17 +276,4 @@ function parseText(text: string): unknown {
   } catch {
     return undefined;
   }
-}
-
-function pairs(texts: readonly string[]): (readonly [string, string])[] {
-  return texts.flatMap((first, i) => i % 2 === 0 ? [[first, texts[i + 1] ?? ""] as const] : []);
-}
-
-function readArrivals(room: RoomAlias, entries: readonly string[]): Arrival[] {
-  return pairs(entries).flatMap(([entry, value]): Arrival[] => {
-    const text = entry.slice(1);
-    if (entry.startsWith("J")) return value === "" ? [] : [{ type: "job", texts: { field: text, value } }];
-    const event = v.safeParse(Event, parseText(text));
-    return event.success ? [{ type: "event", event: { ...event.output, room } }] : [];
-  });
 }

@@ -1,30 +1,19 @@
-// The connections to Redis: one for commands, one that listens. No command waits longer than its time-out, and while Redis
+// The connections to Redis: one for commands, one that waits for what others pass on. No command waits longer than its time-out, and while Redis
 // is away none is sent, so that nobody waits for a server that is known not to answer.
 
 import type { Redis } from "ioredis";
 import type { Log } from "../../../log/log.ts";
-import { createRedisClient, keepConnected } from "../../../redis/client.ts";
+import { COMMAND_TIMEOUT_MS, createRedisClient, keepConnected } from "../../../redis/client.ts";
+import { isDatabaseRefused, redisFailureText } from "../../../redis/failure.ts";
 import type { RedisTarget } from "../../../redis/url.ts";
-import { FREE_CHANNEL, KEYS, wakeKey } from "./keys.ts";
-import { type ScriptName, SCRIPTS, type StoreScript } from "./scripts.ts";
+import { KEYS, type ScriptName, SCRIPTS, type StoreScript } from "./scripts.ts";
 
 /** What the connections need from outside. */
 export interface RedisConnectionDeps {
   readonly target: RedisTarget;
   /** Unique among all replicas, and new at each start of the process; no spaces. */
   readonly replica: string;
-  readonly monotonicNow: () => number;
   readonly log: Log;
-}
-
-/** What the connections tell. */
-export interface RedisListener {
-  /** Commands can be sent (again). */
-  connected(): void;
-  /** Something has arrived for a room of this replica, or for all of them. */
-  woken(roomText: string | null): void;
-  /** There are rooms to be claimed. */
-  roomsFreed(): void;
 }
 
 /** Redis did not do what was asked: not reachable, not in time, or refused. The message holds no secret. */
@@ -32,6 +21,8 @@ export class RedisError extends Error {
   override name = "RedisError";
 }
 
+/** How long Redis may be made to wait for something to tell, in ms. */
+export const MAX_WAIT_MS = 1000;
 // A server that took a connection and does not answer may have a successor elsewhere.
 const TIMEOUTS_BEFORE_RECONNECT = 2;
 
@@ -42,7 +33,7 @@ export class RedisConnection {
   readonly description: string;
   /** The client itself, for libraries that bring their own commands. */
   readonly client: Redis;
-  readonly #subscriber: Redis;
+  readonly #reader: Redis;
   readonly #deps: RedisConnectionDeps;
   #disconnect: (() => Promise<void>)[] = [];
   #isUp = false;
@@ -51,6 +42,7 @@ export class RedisConnection {
   #timeouts = 0;
   #lastError = "it does not answer";
   #isClosed = false;
+  readonly #refusal = Promise.withResolvers<RedisError>();
 
   /** Opens no connection yet. */
   constructor(deps: RedisConnectionDeps) {
@@ -58,12 +50,7 @@ export class RedisConnection {
     this.replica = deps.replica;
     this.description = deps.target.description;
     this.client = createRedisClient(deps.target, { scripts: SCRIPTS });
-    // A subscription waits for the server, however long that takes, and is renewed by the client.
-    this.#subscriber = createRedisClient(deps.target, {
-      maxRetriesPerRequest: null,
-      enableOfflineQueue: true,
-      commandTimeout: undefined,
-    });
+    this.#reader = createRedisClient(deps.target, { commandTimeout: MAX_WAIT_MS + COMMAND_TIMEOUT_MS });
   }
 
   /** Whether Redis answered when it was last asked. While it did not, callers go without it at once. */
@@ -71,21 +58,18 @@ export class RedisConnection {
     return this.#isUp;
   }
 
-  /** Connects, in the background and again and again. */
-  start(listener: RedisListener): void {
-    this.client.on("ready", () => listener.connected());
-    const wake = wakeKey(this.replica);
-    this.#subscriber.on("message", (channel: string, roomText: string) => {
-      if (channel === wake) listener.woken(roomText);
-      else listener.roomsFreed();
-    });
-    // Messages may have been missed.
-    this.#subscriber.on("ready", () => listener.woken(null));
+  /** Resolves when the server refuses the database that the URL names. */
+  get refusal(): Promise<RedisError> {
+    return this.#refusal.promise;
+  }
+
+  /** Connects, in the background and again and again; `onReady` hears each time that commands can be sent. */
+  start(onReady: () => void): void {
+    this.client.on("ready", onReady);
     this.#disconnect = [
-      keepConnected(this.client, (error) => this.#lastError = this.#textOf(error)),
-      keepConnected(this.#subscriber, () => {}),
+      keepConnected(this.client, (error) => this.#onError(error)),
+      keepConnected(this.#reader, () => {}),
     ];
-    this.#subscriber.subscribe(wake, FREE_CHANNEL).catch(() => {});
   }
 
   /**
@@ -127,6 +111,20 @@ export class RedisConnection {
     }
   }
 
+  /**
+   * Waits for an answer on a connection of its own, where others wait behind it.
+   *
+   * @param command Blocks for {@link MAX_WAIT_MS} at most.
+   * @throws RedisError
+   */
+  async wait<Answer>(command: (reader: Redis) => Promise<Answer>): Promise<Answer> {
+    try {
+      return await command(this.#reader);
+    } catch (error) {
+      throw new RedisError(this.#textOf(error));
+    }
+  }
+
   /** Replicas when Redis was last there, this one included. */
   get replicas(): number {
     return this.#replicas;
@@ -159,20 +157,29 @@ export class RedisConnection {
     await Promise.all(this.#disconnect.map((disconnect) => disconnect()));
   }
 
+  #onError(error: Error): void {
+    this.#lastError = this.#textOf(error);
+    if (!isDatabaseRefused(error)) return;
+    const { database } = this.#deps.target;
+    this.#refusal.resolve(
+      new RedisError(
+        `Cannot use database ${database} of ${this.description}: "${this.#lastError}". Name another one in ` +
+          "LIVEKIT_REDIS_URL, or raise the server's number of databases",
+      ),
+    );
+  }
+
   #countTimeout(): void {
     this.#timeouts++;
     if (this.#timeouts < TIMEOUTS_BEFORE_RECONNECT || this.#isClosed) return;
     this.#timeouts = 0;
-    for (const client of [this.client, this.#subscriber]) {
+    for (const client of [this.client, this.#reader]) {
       // One that is still connecting would end for good.
       if (client.status === "ready" || client.status === "connect") client.disconnect(true);
     }
   }
 
   #textOf(error: unknown): string {
-    const text = error instanceof Error ? error.message : String(error);
-    // The first script has more arguments than a server takes from a client that has not given the password.
-    if (/^NOAUTH|unauthenticated/.test(text)) return "NOAUTH, set LIVEKIT_REDIS_PASSWORD";
-    return this.#deps.target.secrets.reduce((shown, secret) => shown.replaceAll(secret, "[redacted]"), text);
+    return redisFailureText(error, this.#deps.target);
   }
 }

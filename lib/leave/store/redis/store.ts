@@ -1,53 +1,65 @@
-// The store that replicas share: any of them takes any request and any webhook, and each room is worked on by one. While
-// Redis is away jobs are kept in memory, and go on: nobody waits for it longer than two seconds.
+// The store that replicas share: any of them takes any request and any webhook, and each shard of the rooms has one owner.
+// While Redis is away jobs are kept in memory, and go on: nobody waits for it longer than two seconds.
 
+import type { Clock } from "../../../async/clock.ts";
+import { Fifo } from "../../../async/queue.ts";
 import type { RoomAlias } from "../../../livekit/identity.ts";
 import type { Log } from "../../../log/log.ts";
-import { Fifo } from "../../../async/queue.ts";
 import type { JobKey } from "../../machine/job.ts";
-import { RedisChanges } from "./changes.ts";
-import { RedisClaims } from "./claims.ts";
-import { type AcceptReply, RedisCommands, type Write, type WriteResult } from "./commands.ts";
-import type { RedisConnection } from "./connection.ts";
-import { newsOf } from "../news.ts";
-import { type HandIn, HandIns } from "./hand_ins.ts";
-import { RedisRooms } from "./rooms.ts";
-import { RedisUpkeep } from "./upkeep.ts";
-import {
-  isSameEvent,
-  type LeaveStore,
-  type ParticipantEvent,
-  type Saved,
-  type StoredJob,
-  type StoreListener,
-} from "../store.ts";
+import type { LeaveStore, ParticipantEvent, Saved, StoredJob, StoreListener } from "../store.ts";
 import { encodeJob, fieldOf } from "../stored_job.ts";
+import { RedisChanges } from "./changes.ts";
+import { type Accepted, RedisCommands, shardOf, type Write, type WriteResult } from "./commands.ts";
+import { type RedisConnection, RedisError } from "./connection.ts";
+import { RedisShards } from "./shards.ts";
+import { eventsOf, type Unconfirmed, UnconfirmedJobs } from "./unconfirmed.ts";
 
 /** What the store needs from outside. */
 export interface RedisStoreDeps {
   /** Opened and closed with the store. */
   readonly redis: RedisConnection;
-  readonly now: () => number;
-  readonly monotonicNow: () => number;
-  readonly setTimer: (run: () => void, delayMs: number) => () => void;
+  readonly clock: Clock;
   readonly log: Log;
 }
 
 /** The parts that need a listener. */
 interface Opened {
   readonly listener: StoreListener;
-  readonly rooms: RedisRooms;
+  readonly shards: RedisShards;
   readonly changes: RedisChanges;
-  readonly upkeep: RedisUpkeep;
+}
+
+/** A job on its way to Redis. */
+interface Acceptance {
+  readonly unconfirmed: Unconfirmed;
+  readonly done: (saved: Saved | null) => void;
+}
+
+/** A job that was stored for another owner, who may not have read of it yet. */
+interface PassedOn {
+  readonly job: StoredJob;
+  /** ms of the monotonic clock. */
+  readonly at: number;
+}
+
+/** An event on its way to the owner of its shard. */
+interface Passing {
+  readonly event: ParticipantEvent;
+  /** Hears whether Redis has it; null where nobody waits for that. */
+  done: ((isPassed: boolean) => void) | null;
 }
 
 const PATIENCE_MS = 1800;
 const WRITE_PAUSE_MS = 20;
 // Who takes over from a process that dies must not send what was sent.
 const REMOVAL_PAUSE_MS = 1;
-const HAND_INS_AT_ONCE = 50;
+const BATCH = 100;
 // After a gap everybody is looked up anyway: what these tell beyond that is why somebody left.
-const MAX_UNSENT_EVENTS = 1000;
+const MAX_UNSENT_EVENTS = 500;
+
+// A Redis that fails over, or comes back without its data, may have lost both the job and the word of it.
+const PASSED_ON_MS = 10_000;
+const MAX_PASSED_ON = 250;
 
 const IN_MEMORY: Saved = { owner: "here", isDurable: false };
 
@@ -56,10 +68,13 @@ export class RedisStore implements LeaveStore {
   readonly description: string;
   readonly #deps: RedisStoreDeps;
   readonly #commands: RedisCommands;
-  readonly #claims: RedisClaims;
-  readonly #handIns = new HandIns();
-  readonly #unsentEvents = new Fifo<ParticipantEvent>();
+  readonly #unconfirmed = new UnconfirmedJobs();
+  readonly #acceptances = new Fifo<Acceptance>();
+  #events: Passing[] = [];
+  readonly #passedOn = new Fifo<PassedOn>();
   #opened: Opened | null = null;
+  #isAccepting = false;
+  #passing: Promise<void> | null = null;
   #cancelWrite: (() => void) | undefined;
   #isClosed = false;
   #closing: Promise<void> | undefined;
@@ -68,88 +83,88 @@ export class RedisStore implements LeaveStore {
     this.#deps = deps;
     this.description = deps.redis.description;
     this.#commands = new RedisCommands(deps.redis);
-    this.#claims = new RedisClaims(deps);
   }
 
-  /** Resolves within two seconds: a Redis that does not answer is tried again in the background. */
+  /**
+   * Resolves within two seconds: a Redis that does not answer is tried again in the background.
+   *
+   * @throws RedisError when it refuses the database.
+   */
   async open(listener: StoreListener): Promise<void> {
-    const { redis, log, now, monotonicNow, setTimer } = this.#deps;
-    const [commands, claims] = [this.#commands, this.#claims];
-    const changes = new RedisChanges({ commands, claims, onResult: (...result) => this.#onResult(...result) });
-    const isSuperseded = (field: string) => this.#handIns.isAhead(field);
-    const handOver = (job: StoredJob) => {
-      if (this.#handIns.of(job) === undefined) this.#handIns.add(job).isAnswered = true;
-    };
-    const rooms = new RedisRooms({ claims, commands, changes, listener, isSuperseded, handOver, now, log });
-    const upkeep = new RedisUpkeep({
-      ...{ redis, commands, claims, rooms, monotonicNow, setTimer },
-      flush: () => this.#flush(),
-      onGap: () => listener.gap(),
+    const { redis, log, clock } = this.#deps;
+    const commands = this.#commands;
+    const changes: RedisChanges = new RedisChanges({
+      commands,
+      tokenOf: (shard) => shards.tokenOf(shard),
+      onResult: (write, result) => this.#onResult(write, result),
     });
-    this.#opened = { listener, rooms, changes, upkeep };
-    upkeep.start();
-    const isDone = await this.#inTime(upkeep.firstRound.then(() => true));
-    if (isDone === null && !redis.isUp) redis.down("it does not answer");
+    const shards = new RedisShards({
+      ...{ redis, commands, changes, listener, clock, log },
+      isAhead: (field) => this.#unconfirmed.isAhead(field),
+      handOver: (job, hasNews) => this.#handOver(job, hasNews),
+      onRecover: () => this.#passOnAgain(),
+      flush: () => this.#flush(),
+    });
+    this.#opened = { listener, shards, changes };
+    shards.start();
+    const outcome = await this.#inTime(Promise.race([shards.firstRound, redis.refusal]));
+    if (outcome instanceof RedisError) {
+      await this.close();
+      throw outcome;
+    }
+    if (outcome === null && !redis.isUp) redis.down("it does not answer");
   }
 
   async accept(job: StoredJob): Promise<Saved> {
-    const handIn = this.#handIns.add(job);
-    this.#opened?.changes.forget(handIn.field);
-    const saved = this.#deps.redis.isUp ? await this.#inTime(this.#handIn(handIn)) : null;
-    handIn.isAnswered = true;
+    const unconfirmed = this.#unconfirmed.add(job);
+    this.#opened?.changes.forget(unconfirmed.field);
+    const saved = this.#deps.redis.isUp ? await this.#inTime(this.#confirm(unconfirmed)) : null;
+    unconfirmed.isAnswered = true;
     return saved ?? IN_MEMORY;
   }
 
   update(job: StoredJob): void {
-    const handIn = this.#handIns.of(job);
-    if (handIn?.job.delayId === job.delayId) {
-      handIn.job = job;
+    const unconfirmed = this.#unconfirmed.of(job);
+    if (unconfirmed?.job.delayId === job.delayId) {
+      unconfirmed.job = job;
+      unconfirmed.hasNews = true;
       return;
     }
-    // Removed, replaced, or lost to another replica a moment ago: this is late news.
-    if (this.#opened?.rooms.holds(job) !== true) return;
-    this.#opened.rooms.hold(job);
+    // Removed, replaced, or lost to another replica a moment ago: this comes late.
+    if (this.#opened?.shards.holding(job)?.delayId !== job.delayId) return;
+    this.#opened.shards.hold(job);
     this.#opened.changes.put(job);
     this.#writeSoon();
   }
 
   remove(key: JobKey, delayId: string): void {
-    const handIn = this.#handIns.of(key);
-    if (handIn !== undefined) {
+    const unconfirmed = this.#unconfirmed.of(key);
+    if (unconfirmed !== undefined) {
       // Another event has taken its place, and is about to be written.
-      if (handIn.job.delayId !== delayId) return;
-      this.#handIns.delete(handIn);
-      if (!handIn.wasSent) return;
+      if (unconfirmed.job.delayId !== delayId) return;
+      this.#unconfirmed.delete(unconfirmed);
+      if (!unconfirmed.wasSent) return;
     }
-    this.#opened?.rooms.letGo(key.room, fieldOf(key), delayId);
+    this.#opened?.shards.letGo(key.room, fieldOf(key), delayId);
     this.#opened?.changes.remove(key, delayId);
     this.#writeSoon(REMOVAL_PAUSE_MS);
   }
 
-  /**
-   * Where nobody works on the room the event is also left in Redis for five minutes: whoever takes the room up, by a job
-   * handed in there, hears of it first.
-   */
   async route(event: ParticipantEvent): Promise<"here" | "elsewhere"> {
-    if (this.#claims.heldMs(event.room) > 0) return "here";
-    // Events of one room stay in their order.
-    if (this.#deps.redis.isUp && this.#unsentEvents.length === 0) {
-      try {
-        return await this.#commands.route(event);
-      } catch (error) {
-        this.#opened?.upkeep.failed(error);
-      }
-    }
-    this.#keep(event);
-    return "here";
+    if (this.#mayActIn(event.room)) return "here";
+    const isPassed = new Promise<boolean>((done) => this.#keep(event, done));
+    if (this.#deps.redis.isUp) this.#passOn();
+    else this.#stopWaiting();
+    return await isPassed ? "elsewhere" : "here";
   }
 
-  /** See redis_claims.ts for what is sure, and what goes on while Redis is away. */
+  /** See lease.ts for what is sure, and what goes on while Redis is away. */
   leaseMs(room: RoomAlias): number {
-    const heldMs = this.#claims.heldMs(room);
+    const shards = this.#opened?.shards;
+    if (shards === undefined) return 0;
+    const heldMs = shards.heldMs(room);
     if (heldMs > 0) return heldMs;
-    const isOurs = this.#claims.token(room) !== undefined || this.#handIns.hasRoom(room);
-    return isOurs ? this.#claims.awayMs() : 0;
+    return shards.owns(room) || this.#unconfirmed.hasRoom(room) ? shards.awayMs() : 0;
   }
 
   close(): Promise<void> {
@@ -162,121 +177,213 @@ export class RedisStore implements LeaveStore {
     this.#cancelWrite?.();
     const { redis, log } = this.#deps;
     const leave = async () => {
-      await this.#opened?.upkeep.stop();
+      await this.#opened?.shards.stop();
       if (!redis.isUp) return;
       await this.#flush();
-      await this.#commands.leave();
+      await this.#commands.release(this.#opened?.shards.tokens ?? [], true);
     };
     await this.#inTime(leave().catch((error: unknown) => redis.down(error)));
-    const unwritten = this.#handIns.size + (this.#opened?.changes.size ?? 0);
+    const unwritten = this.#unconfirmed.size + (this.#opened?.changes.size ?? 0);
     if (unwritten > 0) log.error("Redis is away: changes of delayed leave events are lost", { changes: unwritten });
+    this.#stopWaiting();
     await redis.close();
+    await this.#opened?.shards.ended();
   }
 
   /** @returns null when Redis has not confirmed it. */
-  async #handIn(handIn: HandIn): Promise<Saved | null> {
-    const opened = this.#opened;
-    if (opened === null) return null;
-    handIn.isUnderWay = true;
-    handIn.wasSent = true;
-    const sent = handIn.job;
-    const ask = () => {
-      const isKnown = this.#claims.token(sent.room) !== undefined;
-      return this.#commands.accept(sent.room, encodeJob(sent), isKnown, handIn.isAnswered);
-    };
-    try {
-      let reply = await ask();
-      if (reply.owner === "lapsed") {
-        await opened.upkeep.beat();
-        // Another event may have come first meanwhile: it must not be overwritten.
-        if (!this.#handIns.has(handIn)) return { owner: "here", isDurable: true };
-        reply = await ask();
+  #confirm(unconfirmed: Unconfirmed): Promise<Saved | null> {
+    unconfirmed.isUnderWay = true;
+    unconfirmed.wasSent = true;
+    return new Promise((done) => {
+      this.#acceptances.push({ unconfirmed, done });
+      void this.#acceptAll();
+    });
+  }
+
+  /** Stores what waits, one group after another: a later event of a participant is stored later. */
+  async #acceptAll(): Promise<void> {
+    if (this.#isAccepting) return;
+    this.#isAccepting = true;
+    await null; // others come in the same turn
+    while (this.#acceptances.length > 0) {
+      const batch: Acceptance[] = [];
+      for (let next = this.#acceptances.shift(); next !== undefined; next = this.#acceptances.shift()) {
+        batch.push(next);
+        if (batch.length === BATCH) break;
       }
-      return this.#settle(opened, handIn, sent, reply);
-    } catch (error) {
-      opened.upkeep.failed(error);
-      return null;
-    } finally {
-      handIn.isUnderWay = false;
+      try {
+        await this.#acceptBatch(batch);
+      } catch (error) {
+        this.#opened?.shards.failed(error);
+      }
+      for (const { unconfirmed, done } of batch) {
+        unconfirmed.isUnderWay = false;
+        done(null); // unless it was stored
+      }
+    }
+    this.#isAccepting = false;
+  }
+
+  async #acceptBatch(batch: readonly Acceptance[]): Promise<void> {
+    const opened = this.#opened;
+    if (opened === null || !this.#deps.redis.isUp) return;
+    if (await this.#tryBatch(opened, batch)) return;
+    await opened.shards.beat();
+    // Another event may have come first meanwhile.
+    const isCurrent = ({ unconfirmed }: Acceptance) => this.#unconfirmed.has(unconfirmed);
+    for (const { done } of batch.filter((acceptance) => !isCurrent(acceptance))) {
+      done({ owner: "here", isDurable: true });
+    }
+    await this.#tryBatch(opened, batch.filter(isCurrent));
+  }
+
+  /** @returns Whether this replica's lease was good for it. */
+  async #tryBatch(opened: Opened, batch: readonly Acceptance[]): Promise<boolean> {
+    if (batch.length === 0) return true;
+    const sent = batch.map(({ unconfirmed: { job, isAnswered } }) => {
+      const kind = isAnswered ? "late" : opened.shards.isLoaded(job.room) ? "loaded" : "new";
+      return { ...encodeJob(job), job, shard: shardOf(job.room), kind } as const;
+    });
+    const results = await this.#commands.accept(sent);
+    for (const [i, accepted] of (results ?? []).entries()) {
+      const [acceptance, job] = [batch[i], sent[i]?.job];
+      if (acceptance === undefined || job === undefined) continue;
+      acceptance.done({ owner: this.#settle(opened, acceptance.unconfirmed, job, accepted), isDurable: true });
+    }
+    return results !== null;
+  }
+
+  /** @returns Whose the job is: not ours where the shard was given away since. */
+  #settle(
+    { shards, changes, listener }: Opened,
+    unconfirmed: Unconfirmed,
+    sent: StoredJob,
+    { outcome, owner, value }: Accepted,
+  ): Saved["owner"] {
+    const { job, field, room, isAnswered, hasNews } = unconfirmed;
+    const isCurrent = this.#unconfirmed.has(unconfirmed);
+    this.#unconfirmed.delete(unconfirmed);
+    if (owner === "elsewhere") {
+      if (isCurrent && isAnswered && hasNews && outcome === "known") {
+        for (const event of eventsOf(job, this.#deps.clock.now())) this.#keep(event, null);
+      }
+      if (isAnswered) listener.release(room);
+      else if (outcome === "stored") this.#rememberPassedOn(sent);
+      // It was ours when it was handed over for the last time.
+      if (shards.owns(room)) void shards.beat();
+      return owner;
+    }
+    if (value !== null) {
+      // The same event, stored before by another replica that knows more about it, or a later one.
+      shards.adopt([{ field, value }], false);
+    } else if (isCurrent && shards.hold(job)) {
+      if (job !== sent) changes.put(job);
+      // It may have been let go of, when the shard was another's for a moment.
+      if (isAnswered) listener.adopt([job]);
+      this.#writeSoon();
+    }
+    return shards.keeps(room) ? owner : "elsewhere";
+  }
+
+  #rememberPassedOn(job: StoredJob): void {
+    const now = this.#deps.clock.monotonicNow();
+    this.#passedOn.push({ job, at: now });
+    const isOld = (passed: PassedOn | undefined) => passed !== undefined && now - passed.at > PASSED_ON_MS;
+    while (this.#passedOn.length > MAX_PASSED_ON || isOld(this.#passedOn.peek())) this.#passedOn.shift();
+  }
+
+  #passOnAgain(): void {
+    const since = this.#deps.clock.monotonicNow() - PASSED_ON_MS;
+    for (let passed = this.#passedOn.shift(); passed !== undefined; passed = this.#passedOn.shift()) {
+      if (passed.at >= since) this.#handOver(passed.job, false);
     }
   }
 
-  #settle(opened: Opened, handIn: HandIn, sent: StoredJob, reply: AcceptReply): Saved | null {
-    const { rooms, changes, upkeep, listener } = opened;
-    const { room } = handIn;
-    switch (reply.owner) {
-      case "lapsed":
-        return null;
-      case "elsewhere":
-        if (handIn.isAnswered && reply.isKnown && this.#handIns.has(handIn)) this.#tell(handIn.job);
-        this.#handIns.delete(handIn);
-        if (this.#claims.token(room) !== undefined) upkeep.doubt(room);
-        else if (handIn.isAnswered) listener.release(room);
-        return { owner: "elsewhere", isDurable: true };
-      case "here": {
-        if (reply.isSuperseded) this.#handIns.delete(handIn);
-        const adopted = rooms.own(room, reply);
-        if (this.#handIns.has(handIn)) {
-          this.#handIns.delete(handIn);
-          // The same event, stored before by another replica that knows more about it.
-          if (!adopted.some((job) => isSameEvent(job, sent))) rooms.hold(handIn.job);
-          if (handIn.job !== sent || handIn.isAnswered) changes.put(handIn.job);
-          // It may have been let go of, when the room was another's for a moment.
-          if (handIn.isAnswered) listener.adopt([handIn.job]);
-          this.#writeSoon();
-        }
-        return { owner: "here", isDurable: true };
-      }
-    }
+  #handOver(job: StoredJob, hasNews: boolean): void {
+    if (this.#unconfirmed.of(job) !== undefined) return;
+    const unconfirmed = this.#unconfirmed.add(job);
+    unconfirmed.isAnswered = true;
+    unconfirmed.hasNews = hasNews;
   }
 
   async #flush(): Promise<void> {
-    const handIns = this.#handIns.waiting();
-    while (handIns.length > 0 && this.#deps.redis.isUp) {
-      await Promise.all(handIns.splice(0, HAND_INS_AT_ONCE).map((handIn) => this.#handIn(handIn)));
-    }
-    for (let event = this.#unsentEvents.peek(); event !== undefined; event = this.#unsentEvents.peek()) {
-      const owner = await this.#commands.route(event);
-      this.#unsentEvents.shift();
-      // The job may have come since the event did.
-      if (owner === "here") this.#opened?.listener.deliver(event);
-    }
+    await Promise.all(this.#unconfirmed.waiting().map((unconfirmed) => this.#confirm(unconfirmed)));
+    if (!this.#deps.redis.isUp) return;
+    this.#passOn();
+    await this.#passing;
     await this.#opened?.changes.flush();
   }
 
-  /** Tells the owner of a room what this replica knows of a participant there. */
-  #tell(job: StoredJob): void {
-    for (const event of newsOf(job, this.#deps.now())) this.#keep(event);
+  #keep(event: ParticipantEvent, done: Passing["done"]): void {
+    this.#events.push({ event, done });
+    if (done === null) this.#dropOldest();
   }
 
-  #keep(event: ParticipantEvent): void {
-    this.#unsentEvents.push(event);
-    if (this.#unsentEvents.length > MAX_UNSENT_EVENTS) this.#unsentEvents.shift();
+  /** Webhooks whose receivers wait for Redis are bounded by these. */
+  #dropOldest(): void {
+    let surplus = this.#events.filter(({ done }) => done === null).length - MAX_UNSENT_EVENTS;
+    if (surplus > 0) this.#events = this.#events.filter(({ done }) => done !== null || surplus-- <= 0);
+  }
+
+  #passOn(): void {
+    if (this.#events.length > 0) this.#passing ??= this.#passAll();
+  }
+
+  /** Passes events on in their order; of those that waited for Redis some are for us by now. */
+  async #passAll(): Promise<void> {
+    try {
+      while (this.#events.length > 0) {
+        const batch = this.#events.slice(0, BATCH);
+        const ours = batch.filter(({ event, done }) => done === null && this.#mayActIn(event.room));
+        await this.#commands.pass(batch.filter((passing) => !ours.includes(passing)).map(({ event }) => event));
+        this.#events = this.#events.filter((passing) => !batch.includes(passing));
+        // The job may have come since the event did.
+        for (const { event } of ours) this.#opened?.listener.deliver(event);
+        for (const { done } of batch) done?.(true);
+      }
+    } catch (error) {
+      this.#opened?.shards.failed(error);
+      this.#stopWaiting();
+    } finally {
+      this.#passing = null;
+    }
+  }
+
+  #mayActIn(room: RoomAlias): boolean {
+    return (this.#opened?.shards.heldMs(room) ?? 0) > 0;
+  }
+
+  /** While Redis is away nobody waits for what is to be passed on; it is kept. */
+  #stopWaiting(): void {
+    for (const passing of this.#events) {
+      passing.done?.(false);
+      passing.done = null;
+    }
+    this.#dropOldest();
   }
 
   #writeSoon(pauseMs = WRITE_PAUSE_MS): void {
     if (this.#isClosed || this.#cancelWrite !== undefined && pauseMs === WRITE_PAUSE_MS) return;
     this.#cancelWrite?.();
-    this.#cancelWrite = this.#deps.setTimer(() => {
+    this.#cancelWrite = this.#deps.clock.setTimer(() => {
       this.#cancelWrite = undefined;
       // While Redis is away the first heartbeat that is answered has it written.
       if (!this.#deps.redis.isUp) return;
-      this.#opened?.changes.flush().catch((error: unknown) => this.#opened?.upkeep.failed(error));
+      this.#opened?.changes.flush().catch((error: unknown) => this.#opened?.shards.failed(error));
     }, pauseMs);
   }
 
-  #onResult({ room, token, field }: Write, result: WriteResult): void {
-    const opened = this.#opened;
-    if (opened === null || token === "" || this.#claims.token(room) !== token) return;
-    if (result.outcome === "replaced") opened.rooms.adopt(room, [{ field, value: result.value }]);
-    else if (result.outcome === "emptied" && !opened.rooms.has(room)) opened.rooms.forget(room);
-    else opened.upkeep.doubt(room);
+  #onResult({ shard, token, field }: Write, result: WriteResult): void {
+    const shards = this.#opened?.shards;
+    if (shards === undefined || token === "" || shards.tokenOf(shard) !== token) return;
+    if (result.outcome === "replaced") shards.adopt([{ field, value: result.value }], false);
+    else void shards.beat();
   }
 
   /** null when it takes too long, or fails. */
   #inTime<Result>(work: Promise<Result>): Promise<Result | null> {
     return new Promise((resolve) => {
-      const cancel = this.#deps.setTimer(() => resolve(null), PATIENCE_MS);
+      const cancel = this.#deps.clock.setTimer(() => resolve(null), PATIENCE_MS);
       work.then(resolve, () => resolve(null)).finally(cancel);
     });
   }
