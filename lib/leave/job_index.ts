@@ -63,10 +63,12 @@ export class JobIndex {
     return this.#perUser.get(userOf(delegation)) ?? 0;
   }
 
-  /** Those of them in the same room. */
+  /** Those of them in the same room, without those that are about to be sent. */
   countOfSameUserInRoom(delegation: Delegation): number {
     const user = userOf(delegation);
-    return this.#byRoom.get(delegation.room)?.all.values().filter(({ job }) => userOf(job) === user).toArray().length ??
+    return this.#byRoom.get(delegation.room)?.all.values().filter(({ job }) =>
+      job.state !== "leaving" && userOf(job) === user
+    ).toArray().length ??
       0;
   }
 

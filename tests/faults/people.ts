@@ -47,7 +47,7 @@ const RENEWAL_SHARE = 0.2;
 const RECONNECT_SHARE = 0.2;
 const RETRY_PAUSE_MS = 100;
 const REQUEST_TIMEOUT_MS = 12_000;
-// Whose event takes longer calls from another device meanwhile.
+// Whose event takes longer calls as another user meanwhile: one has four events in a room at most.
 const PATIENCE_MS = 3000;
 // Nobody leaves before the service has shown that it knows of them: where a process takes the tidings of both their coming
 // and their going to its grave, the next one waits for them to come.
@@ -85,12 +85,12 @@ export class People {
 
   async #live(n: number): Promise<void> {
     const { homeservers, rooms } = this.#here;
-    const userId = `@user${n}:${homeservers.names[n % homeservers.names.length]}`;
+    const homeserver = homeservers.names[n % homeservers.names.length];
     const roomId = `!room${n % rooms}:example.com`;
     await this.#pause(1000);
     let device = ++this.#devices;
     while (!this.#ending.signal.aborted) {
-      const isSettled = await this.#call(userId, `D${device}`, roomId);
+      const isSettled = await this.#call(`@user${device}:${homeserver}`, `D${device}`, roomId);
       if (!isSettled) device = ++this.#devices;
       await this.#pause(500);
     }
