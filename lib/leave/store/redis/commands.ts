@@ -2,7 +2,7 @@
 
 import { hash } from "node:crypto";
 import * as v from "valibot";
-import type { Identity, RoomAlias } from "../../../livekit/identity.ts";
+import { type Identity, parseRoomAlias, type RoomAlias } from "../../../livekit/identity.ts";
 import { fieldOf, type StoredTexts } from "../stored_job.ts";
 import type { ParticipantEvent } from "../store.ts";
 import { MAX_WAIT_MS, type RedisConnection, RedisError } from "./connection.ts";
@@ -23,14 +23,14 @@ export type Entry =
 /** The entries of one stream, in order. */
 export type Entries = readonly (readonly [id: string, entry: Entry])[];
 
-/** What is read next: the streams of shards, each after its last entry, and the news of owners. */
+/** What is read next: the streams of shards, each after its last entry, and what replicas announce. */
 export interface Positions {
   readonly shards: ReadonlyMap<number, string>;
   readonly ownership: string;
 }
 
 /** What was read. */
-export interface News {
+export interface Arrivals {
   readonly shards: ReadonlyMap<number, Entries>;
   /** The last entry; null when nothing changed. */
   readonly ownership: string | null;
@@ -124,7 +124,15 @@ const Streams = v.nullable(
   v.array(v.tuple([v.string(), v.array(v.tuple([v.string(), v.nullable(v.array(v.string()))]))])),
 );
 
-const Room = v.custom<RoomAlias>((input) => typeof input === "string" && input !== "" && input.length <= MAX_TEXT);
+const Room = v.pipe(
+  v.unknown(),
+  v.rawTransform<unknown, RoomAlias>(({ dataset, addIssue, NEVER }) => {
+    const room = parseRoomAlias(dataset.value);
+    if (room !== null) return room;
+    addIssue();
+    return NEVER;
+  }),
+);
 const Session = { room: Room, identity: Text, sid: Text, createdAt: v.exactOptional(v.number()) };
 const Event = v.variant("type", [
   v.object({ type: v.literal("joined"), ...Session }),
@@ -218,15 +226,15 @@ export class RedisCommands {
   }
 
   /** Waits a second for what comes next; resolves earlier when something does. */
-  async next({ shards, ownership }: Positions): Promise<News> {
+  async next({ shards, ownership }: Positions): Promise<Arrivals> {
     const streams = [OWNERSHIP, ...shards.keys().map((shard) => `${STREAM}${shard}`)];
     const reply = await this.#redis.wait((reader) =>
       reader.xread("COUNT", ENTRIES_AT_ONCE, "BLOCK", MAX_WAIT_MS, "STREAMS", ...streams, ownership, ...shards.values())
     );
-    const news = read(Streams, reply) ?? [];
-    const changes = news.find(([stream]) => stream === OWNERSHIP)?.[1] ?? [];
+    const streamed = read(Streams, reply) ?? [];
+    const changes = streamed.find(([stream]) => stream === OWNERSHIP)?.[1] ?? [];
     return {
-      shards: new Map(news.flatMap(([stream, entries]) => {
+      shards: new Map(streamed.flatMap(([stream, entries]) => {
         if (!stream.startsWith(STREAM)) return [];
         return [[Number(stream.slice(STREAM.length)), entries.map(([id, texts]) => [id, readEntry(texts)] as const)]];
       })),

@@ -20,8 +20,8 @@ export interface RedisShardsDeps {
   readonly listener: StoreListener;
   /** Whether a newer job of this field is in memory and on its way to Redis. */
   readonly isAhead: (field: string) => boolean;
-  /** Gives a job to the owner of its shard; `hasNews`: something happened to it that Redis was not told. */
-  readonly handOver: (job: StoredJob, hasNews: boolean) => void;
+  /** Gives a job to the owner of its shard; `isChanged`: something happened to it that Redis was not told. */
+  readonly handOver: (job: StoredJob, isChanged: boolean) => void;
   /** Redis may have lost what it had. */
   readonly onRecover: () => void;
   /** Writes and passes on all that waits for Redis. */
@@ -258,9 +258,9 @@ export class RedisShards {
     this.#toScan.delete(number);
     for (const room of roomsOf(jobs)) listener.release(room);
     for (const [field, job] of jobs) {
-      const hasNews = changes.has(field);
+      const isChanged = changes.has(field);
       changes.forget(field);
-      handOver(job, hasNews);
+      handOver(job, isChanged);
     }
   }
 
@@ -374,20 +374,20 @@ export class RedisShards {
   async takeNext(ownership: string): Promise<string> {
     const shards = [...this.#owned.values()].filter(({ position, isReleasing }) => position !== null && !isReleasing);
     const positions = new Map(shards.map(({ number, position }) => [number, position ?? "0"]));
-    const news = await this.#deps.commands.next({ shards: positions, ownership });
-    for (const [number, entries] of news.shards) {
+    const arrivals = await this.#deps.commands.next({ shards: positions, ownership });
+    for (const [number, entries] of arrivals.shards) {
       const shard = shards.find((shard) => shard.number === number);
       if (shard !== undefined) await this.#take(shard, entries);
     }
     await this.#trim(shards);
-    if (news.ownership === null) return ownership;
-    if (news.mustScan) { for (const number of this.#owned.keys()) this.#toScan.add(number); }
+    if (arrivals.ownership === null) return ownership;
+    if (arrivals.mustScan) { for (const number of this.#owned.keys()) this.#toScan.add(number); }
     // One that is under way may have been answered before.
     await this.#beating;
     await this.beat();
     // What is ours now is read from then on.
     await this.#scanning;
-    return news.ownership;
+    return arrivals.ownership;
   }
 
   /** Waits until all is done that a heartbeat told to do. */

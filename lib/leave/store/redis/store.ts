@@ -101,7 +101,7 @@ export class RedisStore implements LeaveStore {
     const shards = new RedisShards({
       ...{ redis, commands, changes, listener, clock, log },
       isAhead: (field) => this.#unconfirmed.isAhead(field),
-      handOver: (job, hasNews) => this.#handOver(job, hasNews),
+      handOver: (job, isChanged) => this.#handOver(job, isChanged),
       onRecover: () => this.#passOnAgain(),
       flush: () => this.#flush(),
     });
@@ -127,7 +127,7 @@ export class RedisStore implements LeaveStore {
     const unconfirmed = this.#unconfirmed.of(job);
     if (unconfirmed?.job.delayId === job.delayId) {
       unconfirmed.job = job;
-      unconfirmed.hasNews = true;
+      unconfirmed.isChanged = true;
       return;
     }
     // Removed, replaced, or lost to another replica a moment ago: this comes late.
@@ -260,11 +260,11 @@ export class RedisStore implements LeaveStore {
     sent: StoredJob,
     { outcome, owner, value }: Accepted,
   ): Saved["owner"] {
-    const { job, field, room, isAnswered, hasNews } = unconfirmed;
+    const { job, field, room, isAnswered, isChanged } = unconfirmed;
     const isCurrent = this.#unconfirmed.has(unconfirmed);
     this.#unconfirmed.delete(unconfirmed);
     if (owner === "elsewhere") {
-      if (isCurrent && isAnswered && hasNews && outcome === "known") {
+      if (isCurrent && isAnswered && isChanged && outcome === "known") {
         for (const event of eventsOf(job, this.#deps.clock.now())) this.#keep(event, null);
       }
       if (isAnswered) listener.release(room);
@@ -299,11 +299,11 @@ export class RedisStore implements LeaveStore {
     }
   }
 
-  #handOver(job: StoredJob, hasNews: boolean): void {
+  #handOver(job: StoredJob, isChanged: boolean): void {
     if (this.#unconfirmed.of(job) !== undefined) return;
     const unconfirmed = this.#unconfirmed.add(job);
     unconfirmed.isAnswered = true;
-    unconfirmed.hasNews = hasNews;
+    unconfirmed.isChanged = isChanged;
   }
 
   async #flush(): Promise<void> {

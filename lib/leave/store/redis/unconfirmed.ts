@@ -18,7 +18,7 @@ export interface Unconfirmed {
   /** The client has been answered: the job is worked on here, stored or not. */
   isAnswered: boolean;
   /** Whether something happened to it that an owner elsewhere may not know. */
-  hasNews: boolean;
+  isChanged: boolean;
 }
 
 /** Keeps them, the last one of each participant. */
@@ -39,7 +39,15 @@ export class UnconfirmedJobs {
     const field = fieldOf(job);
     const old = this.#byField.get(field);
     if (old !== undefined) this.delete(old);
-    const added = { field, room: job.room, job, isUnderWay: false, wasSent: false, isAnswered: false, hasNews: false };
+    const added = {
+      field,
+      room: job.room,
+      job,
+      isUnderWay: false,
+      wasSent: false,
+      isAnswered: false,
+      isChanged: false,
+    };
     this.#byField.set(field, added);
     this.#countByRoom.set(job.room, (this.#countByRoom.get(job.room) ?? 0) + 1);
     return added;
