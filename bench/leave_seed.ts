@@ -7,7 +7,6 @@ import type { LeaveStore } from "../lib/leave/store/store.ts";
 import { parseRedisUrl } from "../lib/redis/url.ts";
 import { Secret } from "../lib/secret.ts";
 import { systemClock } from "../lib/platform.ts";
-import { productionDeps } from "../lib/service.ts";
 import { connectedJob } from "./leave_people.ts";
 import type { Place } from "./leave_rig.ts";
 
@@ -31,8 +30,7 @@ export async function seed(place: Place, count: number, delayMs: number): Promis
 }
 
 function storeOf({ redis: server, directory }: Place): LeaveStore {
-  const deps = productionDeps(SILENT);
-  if (server === null) return new SqliteStore({ ...deps, directory });
+  if (server === null) return new SqliteStore({ log: SILENT, clock: systemClock, directory });
   const target = parseRedisUrl(new Secret(server.url), null);
   if ("problem" in target) throw new TypeError(`${target.problem}, expected ${target.expected}`);
   const redis = new RedisConnection({ target, replica: crypto.randomUUID(), log: SILENT });

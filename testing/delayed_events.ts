@@ -27,7 +27,7 @@ export interface DelayedEvent {
   /** When its own timer runs out. */
   firesAt: number;
   /** `fired` = by its own timer. */
-  end: { readonly how: "sent" | "fired" | "cancelled"; readonly at: number } | null;
+  end: { readonly how: "sent" | "fired" | "canceled"; readonly at: number } | null;
   readonly calls: ArrivedCall[];
 }
 
@@ -69,7 +69,7 @@ export class DelayedEventsDouble {
   /** A client cancels its own event. */
   cancel(event: DelayedEvent): void {
     this.settle(event);
-    event.end ??= { how: "cancelled", at: performance.now() };
+    event.end ??= { how: "canceled", at: performance.now() };
   }
 
   /** Brings an event up to date: its timer may have run out. */
@@ -105,7 +105,7 @@ export class DelayedEventsDouble {
     if (this.settle(event).end !== null) return NOT_FOUND;
     const now = performance.now();
     if (action === "restart") event.firesAt = now + event.delayMs;
-    else event.end = { how: action === "send" ? "sent" : "cancelled", at: now };
+    else event.end = { how: action === "send" ? "sent" : "canceled", at: now };
     return jsonAnswer(200, {});
   }
 

@@ -1,6 +1,7 @@
 // A whole front without a socket: the real request parsers, exchange, OpenID verifier and room service, over a network
 // that is played. Discovery finds every server at its own name.
 
+import type { Clock } from "../lib/async/clock.ts";
 import assert from "node:assert/strict";
 import { ConcurrencyLimit } from "../lib/admission/concurrency.ts";
 import type { GrantPolicy } from "../lib/exchange.ts";
@@ -143,7 +144,7 @@ function network(text: string): Network {
   return parsed;
 }
 
-function switchedOff(deps: { readonly monotonicNow: () => number; readonly log: RecordingLog }): Delegations {
+function switchedOff(deps: { readonly clock: Clock; readonly log: RecordingLog }): Delegations {
   const unused = () => {
     throw new TypeError("not to be asked");
   };

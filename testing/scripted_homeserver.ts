@@ -20,7 +20,7 @@ export interface DelayedEvent {
   readonly delayMs: number;
   firesAt: number;
   /** How it ended, and when; null while it is scheduled. */
-  end: { readonly how: "sent" | "fired" | "cancelled"; readonly at: number } | null;
+  end: { readonly how: "sent" | "fired" | "canceled"; readonly at: number } | null;
 }
 
 const LATENCY_MS = 20;
@@ -86,7 +86,7 @@ export class ScriptedHomeserver {
   }
 
   /** A client sends or cancels its own event. */
-  finish(delayId: string, how: "sent" | "cancelled"): void {
+  finish(delayId: string, how: "sent" | "canceled"): void {
     const event = this.look(delayId);
     if (event !== undefined) event.end ??= { how, at: this.#time.elapsed() };
   }
@@ -137,7 +137,7 @@ export class ScriptedHomeserver {
     if (action === "restart") {
       event.firesAt = this.#time.elapsed() + event.delayMs;
     } else if (action === "cancel") {
-      event.end = { how: "cancelled", at: this.#time.elapsed() };
+      event.end = { how: "canceled", at: this.#time.elapsed() };
     } else {
       this.onSend(delayId);
       event.end = { how: "sent", at: this.#time.elapsed() };

@@ -1,5 +1,5 @@
 // A made-up internet on loopback: scripted DNS, real TLS servers behind virtual hosts and ports, and a record of what
-// was dialled and asked. No connection leaves the machine, whatever address the script names.
+// was dialed and asked. No connection leaves the machine, whatever address the script names.
 
 import dns from "node:dns/promises";
 import type http from "node:http";
@@ -33,7 +33,7 @@ export type Reply =
   | "hang up"
   | "silence";
 
-/** The address of every served name that the script gives none. Public, and never dialled. */
+/** The address of every served name that the script gives none. Public, and never dialed. */
 export const PUBLIC_ADDRESS = "11.0.0.1";
 
 // tcpmux: nobody has listened there for decades.

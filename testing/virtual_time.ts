@@ -8,7 +8,7 @@ interface Scheduled {
   readonly order: number;
   readonly run: () => void;
   readonly isService: boolean;
-  isCancelled: boolean;
+  isCanceled: boolean;
 }
 
 const EPOCH = Date.UTC(2026, 0, 1);
@@ -97,7 +97,7 @@ export class VirtualTime {
     await settle();
     for (let next = this.#queue.peek(); next !== undefined && next.at <= until; next = this.#queue.peek()) {
       this.#queue.pop();
-      if (next.isCancelled) continue;
+      if (next.isCanceled) continue;
       atOnce = next.at > this.#elapsed ? 0 : atOnce + 1;
       if (atOnce > MAX_AT_ONCE) throw new Error("The world stands still: something is done again and again");
       this.#elapsed = Math.max(this.#elapsed, next.at);
@@ -113,10 +113,10 @@ export class VirtualTime {
       order: this.#order++,
       run,
       isService,
-      isCancelled: false,
+      isCanceled: false,
     };
     this.#queue.push(scheduled);
-    return () => scheduled.isCancelled = true;
+    return () => scheduled.isCanceled = true;
   }
 
   #reschedule(move: (at: number) => number): void {

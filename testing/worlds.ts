@@ -73,7 +73,7 @@ function delegations(found: boolean, log: RecordingLog): Delegations {
     allowsRestricted: false,
     isListed: () => true,
     namesServers: true,
-    monotonicNow: () => 0,
+    clock: systemClock,
     log,
   });
 }

@@ -12,13 +12,17 @@ export class DeadlineError extends Error {
  *
  * @throws DeadlineError past the deadline.
  */
-export async function withDeadline<T>(timeoutMs: number, work: (signal: AbortSignal) => Promise<T>): Promise<T> {
+export async function withDeadline<T>(
+  clock: Pick<Clock, "setTimer">,
+  timeoutMs: number,
+  work: (signal: AbortSignal) => Promise<T>,
+): Promise<T> {
   const controller = new AbortController();
-  const timer = setTimeout(() => controller.abort(late(timeoutMs)), timeoutMs);
+  const cancel = clock.setTimer(() => controller.abort(late(timeoutMs)), timeoutMs);
   try {
     return await within(work(controller.signal), controller.signal);
   } finally {
-    clearTimeout(timer);
+    cancel();
   }
 }
 

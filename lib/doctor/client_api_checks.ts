@@ -128,7 +128,9 @@ export function judgeCors(name: string, asked: Asked): Check {
   if (documentOf(asked) === null || asked.outcome === "no-answer") return skipped(question, "no document");
   const origin = asked.response.headers["access-control-allow-origin"];
   if (origin === "*") return ok(question, "Access-Control-Allow-Origin: *");
-  const told = origin === undefined ? "no Access-Control-Allow-Origin" : `Access-Control-Allow-Origin: ${origin}`;
+  const told = origin === undefined
+    ? "no Access-Control-Allow-Origin"
+    : `Access-Control-Allow-Origin: ${origin.slice(0, 100)}`;
   return error(question, told, "Send exactly one header Access-Control-Allow-Origin: * with the document");
 }
 

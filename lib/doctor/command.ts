@@ -74,7 +74,8 @@ async function examineSetup(
 
 function statusUrl({ metricsBind }: Config): URL | null {
   if (metricsBind === null || metricsBind.transport === "unix") return null;
-  return new URL(`http://${formatBind(reachable(metricsBind))}/status`);
+  const text = `http://${formatBind(reachable(metricsBind))}/status`;
+  return URL.canParse(text) ? new URL(text) : null; // no URL has the zone of an IPv6 address
 }
 
 function blocksFor(config: Config, serverName: string | null, { publicUrl, baseUrl }: Examination) {

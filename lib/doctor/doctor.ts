@@ -87,16 +87,16 @@ export async function examine(
     deps.onProgress(what);
     return checks;
   };
-  let advertised: string | null = null;
-  let baseUrl: string | null = null;
-  const perServer = entries.map(async (entry) => {
+  const advertised: (string | null)[] = [];
+  const baseUrls: (string | null)[] = [];
+  const perServer = entries.map(async (entry, index) => {
     const name = parseServerName(entry);
     const [federation, clientApi] = await Promise.all([
       part("homeserver.checks", `federation of ${entry}`, () => checkHomeserver(entry, deps.homeserver, signal)),
       name === null ? [] : part("homeserver.client_checks", `client API of ${entry}`, async () => {
         const found = await checkClientApi(name, { ...deps.clientApi, publicUrl }, signal);
-        advertised ??= found.advertisedUrl;
-        baseUrl ??= found.baseUrl;
+        advertised[index] = found.advertisedUrl;
+        baseUrls[index] = found.baseUrl;
         return found.checks;
       }),
     ]);
@@ -107,10 +107,12 @@ export async function examine(
     part("sfu.checks", "LiveKit", () => checkSfu(deps.sfu, signal)),
     ...perServer,
   ]);
-  const known = publicUrl ?? advertised;
+  // That of the first server which names one, whichever answered first.
+  const first = (urls: readonly (string | null)[]) => urls.find((url) => url != null) ?? null;
+  const known = publicUrl ?? first(advertised);
   const { probe } = deps.sfu;
   const proxy = await part("public.checks", "the proxy", () => checkPublicUrl(known, { ...deps, probe }, signal));
-  return { checks: [...own, ...sfu, ...homeservers.flat(), ...proxy], publicUrl: known, baseUrl };
+  return { checks: [...own, ...sfu, ...homeservers.flat(), ...proxy], publicUrl: known, baseUrl: first(baseUrls) };
 }
 
 async function inTime(

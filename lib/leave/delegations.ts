@@ -1,5 +1,6 @@
 // Who may hand a delayed leave event over: the checks between a request and the manager.
 
+import type { Clock } from "../async/clock.ts";
 import { withDeadline, within } from "../async/deadline.ts";
 import { type ErrorDetails, MatrixError } from "../matrix_error.ts";
 import { type Identity, MAX_IDENTITY_BYTES, type RoomAlias } from "../livekit/identity.ts";
@@ -40,7 +41,7 @@ export interface DelegationsDeps {
   readonly isListed: JobLimitsDeps["isListed"];
   /** Whether the operator named any. */
   readonly namesServers: boolean;
-  readonly monotonicNow: () => number;
+  readonly clock: Pick<Clock, "monotonicNow" | "setTimer">;
   readonly log: Log;
 }
 
@@ -58,7 +59,7 @@ export class Delegations {
   constructor(deps: DelegationsDeps) {
     this.#deps = deps;
     this.#limits = deps.manager === null ? null : new JobLimits({ ...deps, jobs: deps.manager.jobs });
-    this.#support = new LoadingCache({ capacity: CACHED_SERVERS, clock: deps });
+    this.#support = new LoadingCache({ capacity: CACHED_SERVERS, clock: deps.clock });
   }
 
   /**
@@ -97,7 +98,7 @@ export class Delegations {
     if (this.#support.has(homeserver)) return;
     const supports = await this.#support.get(homeserver, async () => {
       const ask = (signal: AbortSignal) => this.#deps.delayedEvents.supports(homeserver, signal);
-      const answer = await withDeadline(SUPPORT_TIMEOUT_MS, ask).catch(() => null);
+      const answer = await withDeadline(this.#deps.clock, SUPPORT_TIMEOUT_MS, ask).catch(() => null);
       return answer === null
         ? { value: "unknown", ttlMs: UNKNOWN_SUPPORT_TTL_MS }
         : { value: answer, ttlMs: SUPPORT_TTL_MS };

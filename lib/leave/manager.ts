@@ -278,7 +278,7 @@ export class LeaveManager {
 
   #done(call: LeaveCall, outcome: ActionOutcome): void {
     const { active, action, askedAt } = call;
-    if (active === null || action === "cancel") return this.#cancelled(call, outcome);
+    if (active === null || action === "cancel") return this.#canceled(call, outcome);
     if (active.call === call) active.call = null;
     this.#on(active, { type: "answered", action, outcome, askedAt });
   }
@@ -289,7 +289,7 @@ export class LeaveManager {
     this.#calls.add(new LeaveCall("cancel", job, null));
   }
 
-  #cancelled(call: LeaveCall, outcome: ActionOutcome): void {
+  #canceled(call: LeaveCall, outcome: ActionOutcome): void {
     if (outcome.kind === "done" || outcome.kind === "gone" || ++call.attempts >= MAX_CANCEL_ATTEMPTS) return;
     const pauseMs = outcome.kind === "limited" ? outcome.retryAfterMs : callPause(call.attempts, this.#deps.random);
     this.#deps.clock.setTimer(() => this.#calls.add(call), pauseMs);

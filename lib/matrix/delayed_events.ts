@@ -34,7 +34,7 @@ export type RefusalReason =
 export type ActionOutcome =
   /** 200. */
   | { readonly kind: "done" }
-  /** 404 M_NOT_FOUND (sent, cancelled, never known) or 409 (finished with another outcome). */
+  /** 404 M_NOT_FOUND (sent, canceled, never known) or 409 (finished with another outcome). */
   | { readonly kind: "gone"; readonly how: "not-found" | "conflict" }
   /** Not for us; lasting, unless a worker of the homeserver is just being replaced. */
   | { readonly kind: "refused"; readonly why: RefusalReason }

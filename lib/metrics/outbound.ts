@@ -67,7 +67,10 @@ export class MeasuredOutbound implements Outbound {
 export function purposeOf(path: string): string {
   const query = path.indexOf("?");
   const bare = query < 0 ? path : path.slice(0, query);
-  return PURPOSES.find(([end]) => bare.endsWith(end))?.[1] ?? "other";
+  // A redirect may lead to any path.
+  const isLeave = bare.includes("/delayed_events/");
+  return PURPOSES.find(([end, purpose]) => bare.endsWith(end) && isLeave === purpose.startsWith("leave_"))?.[1] ??
+    "other";
 }
 
 function outcomeOf(status: number): string {

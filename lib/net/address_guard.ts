@@ -1,5 +1,5 @@
-// The address guard: which addresses may be dialled on behalf of whom. Requests name hosts that the service then
-// connects to, so it judges the very address that is dialled, after DNS and on every hop.
+// The address guard: which addresses may be dialed on behalf of whom. Requests name hosts that the service then
+// connects to, so it judges the very address that is dialed, after DNS and on every hop.
 
 import { classOf, contains, type Network, parseAddress } from "./ip_range.ts";
 
@@ -24,7 +24,7 @@ export function ruleBeyond(rule: DialRule, asked: string, host: string): DialRul
   return rule === "internal-verified" && !isItself ? "public" : rule;
 }
 
-/** Judges addresses before they are dialled. */
+/** Judges addresses before they are dialed. */
 export class AddressGuard {
   readonly #allowNetworks: readonly Network[];
 
@@ -38,16 +38,16 @@ export class AddressGuard {
    *
    * @param address An IP address in any written form, IPv6 without brackets.
    * @param verifiedTls Whether nothing is sent before a valid certificate was seen.
-   * @returns null when it may be dialled, else the reason why not.
+   * @returns null when it may be dialed, else the reason why not.
    */
   refusal(rule: DialRule, address: string, port: number, verifiedTls: boolean): string | null {
     if (rule === "operator") return null;
-    if (port === 0) return "port 0 is never dialled";
+    if (port === 0) return "port 0 is never dialed";
     const parsed = parseAddress(address);
     if (parsed === null) return `"${address}" is no IP address`;
     const kind = classOf(parsed);
     if (kind === "public") return null;
-    if (kind === "never") return `${address} is never dialled (unspecified, link-local, multicast or broadcast)`;
+    if (kind === "never") return `${address} is never dialed (unspecified, link-local, multicast or broadcast)`;
     if (rule === "internal" || this.#allowNetworks.some((network) => contains(network, parsed))) return null;
     if (rule === "internal-verified") {
       return verifiedTls ? null : `${address} is an internal address and this is not TLS`;

@@ -63,7 +63,7 @@ export const MAX_CONNECTIONS_TO_KNOWN_HOST = 256;
 
 const MAX_IDLE_CONNECTIONS = 260;
 
-/** In use at once, to all hosts together under one rule of the guard: what strangers hold, named servers do not lack. */
+/** In use at once, to all unknown hosts together under one rule of the guard: what they hold, known servers do not lack. */
 const MAX_CONNECTIONS_PER_RULE = 272;
 
 // What may stand in a request line, and in a header's value: nothing that could end it.
@@ -104,7 +104,8 @@ export class OutboundClient implements Outbound {
     const pool = `${rule} ${secure} ${host} ${port} ${tlsName ?? ""}`;
     using permit = await this.#permits.acquire(pool, signal, request.maxConnections);
     if (permit === null) throw noAnswerInTime(where);
-    using permitOfRule = await this.#permitsOfRules.acquire(rule, signal);
+    const isKnown = request.maxConnections === MAX_CONNECTIONS_TO_KNOWN_HOST;
+    using permitOfRule = await this.#permitsOfRules.acquire(`${rule} ${isKnown}`, signal);
     if (permitOfRule === null) throw noAnswerInTime(where);
     const connection = this.#idle.take(pool) ?? new Connection(await this.#dialer.dial(request, proxy), where);
     const answer = await connection.exchange(bytes, { maxBodyBytes: maxResponseBytes }, signal);
@@ -114,7 +115,7 @@ export class OutboundClient implements Outbound {
   }
 
   /**
-   * An IP literal in any of its written forms is judged, and dialled, in its usual one: here, since a proxy may be the
+   * An IP literal in any of its written forms is judged, and dialed, in its usual one: here, since a proxy may be the
    * one that dials it.
    */
   #withJudgedHost(request: OutboundRequest): OutboundRequest {

@@ -1,4 +1,4 @@
-// Opens connections: resolves the host, has the guard judge the very addresses that are dialled, goes through the proxy
+// Opens connections: resolves the host, has the guard judge the very addresses that are dialed, goes through the proxy
 // where there is one, and shakes hands over TLS.
 
 import dns from "node:dns/promises";
@@ -107,7 +107,7 @@ export class Dialer {
     }
   }
 
-  /** The guard sees the very list that is dialled from: between the check and the connect nothing is resolved again. */
+  /** The guard sees the very list that is dialed from: between the check and the connect nothing is resolved again. */
   async #judge({ rule, host, port, secure }: DialRequest): Promise<readonly string[]> {
     const { guard, verifyTls } = this.#options;
     const addresses = await this.#resolve(host);

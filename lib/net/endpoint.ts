@@ -6,7 +6,7 @@ import { isIP } from "node:net";
 export interface Dial {
   /** TLS or plain HTTP. */
   readonly secure: boolean;
-  /** What is resolved and dialled: a DNS name, or an IP literal without brackets. */
+  /** What is resolved and dialed: a DNS name, or an IP literal without brackets. */
   readonly host: string;
   readonly port: number;
   /** `Host` header. */

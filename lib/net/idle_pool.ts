@@ -110,6 +110,6 @@ export class IdlePool<Connection extends Reusable> {
 }
 
 function serverWaitMs(keepAlive: string | undefined): number {
-  const seconds = keepAlive === undefined ? undefined : /\btimeout=(\d{1,9})/.exec(keepAlive)?.[1];
+  const seconds = keepAlive === undefined ? undefined : /\btimeout=(\d{1,9})/i.exec(keepAlive)?.[1];
   return seconds === undefined ? Infinity : Number(seconds) * 1000 - SERVER_MARGIN_MS;
 }

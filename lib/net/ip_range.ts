@@ -17,7 +17,7 @@ export type IpAddress = ipaddr.IPv4 | ipaddr.IPv6;
 /** A range of addresses in CIDR form, parsed by {@link parseNetwork}. */
 export type Network = readonly [address: IpAddress, prefixLength: number];
 
-// ipaddr.js names of the ranges that may never be dialled. "reserved" of IPv4 (240.0.0.0/4 and the documentation
+// ipaddr.js names of the ranges that may never be dialed. "reserved" of IPv4 (240.0.0.0/4 and the documentation
 // blocks) and the rest of what is not "unicast" count as internal: nothing public lives there.
 const NEVER = new Set(["unspecified", "linkLocal", "multicast", "broadcast"]);
 const PUBLIC = new Set(["unicast", "as112", "as112v6", "amt", "orchid2", "droneRemoteIdProtocolEntityTags"]);

@@ -43,7 +43,7 @@ export class Proxies {
     this.#exceptions = NO_PROXY.split(",").flatMap((entry) => parseException(entry.trim().toLowerCase()) ?? []);
   }
 
-  /** The proxy for a target; null when it is dialled directly. */
+  /** The proxy for a target; null when it is dialed directly. */
   find(secure: boolean, target: string, port: number): Proxy | null {
     const proxy = secure ? this.#https : this.#http;
     if (proxy === null) return null;

@@ -22,7 +22,7 @@ export type SrvAnswer =
 /** Asks the resolver; rejects when no answer came (a time-out is not "none"). */
 export type SrvResolver = (name: string, signal: AbortSignal) => Promise<readonly SrvRecord[]>;
 
-// A hostile zone may list hundreds of targets, each of which would be dialled.
+// A hostile zone may list hundreds of targets, each of which would be dialed.
 const MAX_RECORDS = 16;
 // Answers are remembered. A DNS name has 253 characters at most, those of homeservers some twenty.
 const MAX_TARGETS_CHARACTERS = 1024;

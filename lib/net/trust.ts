@@ -3,7 +3,7 @@
 
 import tls from "node:tls";
 
-/** Where trust comes from besides the system's own store (which honours SSL_CERT_FILE by itself). */
+/** Where trust comes from besides the system's own store (which honors SSL_CERT_FILE by itself). */
 export interface TrustSources {
   /** `SSL_CERT_DIR`: one or more folders, separated by colons. */
   readonly certificateDirs: string | undefined;

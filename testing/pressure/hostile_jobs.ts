@@ -7,7 +7,7 @@ import { JOBS } from "../../lib/leave/store/redis/scripts.ts";
 import type { StoredTexts } from "../../lib/leave/store/stored_job.ts";
 import { SqliteStore } from "../../lib/leave/store/sqlite/store.ts";
 import { FILE_NAME } from "../../lib/leave/store/sqlite/file.ts";
-import { productionDeps } from "../../lib/service.ts";
+import { systemClock } from "../../lib/platform.ts";
 import { CONTAINER_UID } from "../container.ts";
 import { DEVELOPMENT_API_SECRET } from "../fake_sfu.ts";
 import { RedisServer } from "../redis_server.ts";
@@ -29,7 +29,7 @@ export const jobsInStateDirectory: Pressure = {
   what: `a state directory with ${STORED_JOBS} of the largest jobs and ${OVERSIZED_JOBS} that are larger`,
   async prepare(parts, { directory }) {
     const stateDirectory = await stateDirectoryIn(directory);
-    const store = new SqliteStore({ ...productionDeps(SILENT), directory: stateDirectory });
+    const store = new SqliteStore({ log: SILENT, clock: systemClock, directory: stateDirectory });
     await store.open(NOBODY);
     await store.close();
     const path = `${stateDirectory}/${FILE_NAME}`;

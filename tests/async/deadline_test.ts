@@ -10,7 +10,7 @@ const forever = () => new Promise<never>(() => {});
 
 Deno.test("work that is done in time gives its value, and its signal is never aborted", async () => {
   let signal: AbortSignal | undefined;
-  const value = await withDeadline(10_000, (given) => {
+  const value = await withDeadline(systemClock, 10_000, (given) => {
     signal = given;
     return Promise.resolve("done");
   });
@@ -20,7 +20,7 @@ Deno.test("work that is done in time gives its value, and its signal is never ab
 
 Deno.test("work that hangs is ended with a DeadlineError that names the time", async () => {
   let signal: AbortSignal | undefined;
-  const hanging = withDeadline(20, (given) => {
+  const hanging = withDeadline(systemClock, 20, (given) => {
     signal = given;
     return forever();
   });
@@ -30,9 +30,9 @@ Deno.test("work that hangs is ended with a DeadlineError that names the time", a
 
 Deno.test("a failure of the work is passed on as it is, also one thrown at once", async () => {
   const failure = new Error("broken");
-  await assert.rejects(withDeadline(10_000, () => Promise.reject(failure)), failure);
+  await assert.rejects(withDeadline(systemClock, 10_000, () => Promise.reject(failure)), failure);
   await assert.rejects(
-    withDeadline(10_000, () => {
+    withDeadline(systemClock, 10_000, () => {
       throw failure;
     }),
     failure,

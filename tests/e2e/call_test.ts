@@ -184,7 +184,7 @@ callTest("a homeserver whose certificate is not trusted vouches for nobody", asy
   assert.match(wary.output(), /TLS failed with localhost:.*certificate/);
 });
 
-callTest("a federated homeserver inside the operator's network is not dialled", async ({ variables, alice, bob }) => {
+callTest("a federated homeserver inside the operator's network is not dialed", async ({ variables, alice, bob }) => {
   const { LIVEKIT_FEDERATION_ALLOW_NETWORKS: _, ...withoutNetworks } = variables;
   await using guarded = await startService(withoutNetworks);
   const roomId = await alice.createRoom();

@@ -13,13 +13,13 @@ interface PlayedBody {
   readonly stream: ReadableStream<Uint8Array<ArrayBuffer>>;
   /** How many chunks were asked for. */
   readonly pulled: () => number;
-  readonly cancelled: () => boolean;
+  readonly canceled: () => boolean;
 }
 
 // A body in chunks, after which it ends, breaks, or stays open.
 function play(chunks: readonly number[], end: "ends" | "breaks" | "stays open"): PlayedBody {
   let pulled = 0;
-  let cancelled = false;
+  let canceled = false;
   const stream = new ReadableStream<Uint8Array<ArrayBuffer>>({
     pull(controller) {
       const size = chunks[pulled++];
@@ -29,10 +29,10 @@ function play(chunks: readonly number[], end: "ends" | "breaks" | "stays open"):
       else return new Promise(() => {});
     },
     cancel() {
-      cancelled = true;
+      canceled = true;
     },
   }, { highWaterMark: 0 });
-  return { stream, pulled: () => pulled, cancelled: () => cancelled };
+  return { stream, pulled: () => pulled, canceled: () => canceled };
 }
 
 function request(body: BodyInit | null, headers: HeadersInit = {}): Request {
@@ -86,7 +86,7 @@ Deno.test("a body that turns out too long is refused as soon as that is known, a
     "M_TOO_LARGE",
     "The request body is over 10 bytes",
   ]);
-  assert.deepEqual([body.pulled(), body.cancelled()], [3, true]);
+  assert.deepEqual([body.pulled(), body.canceled()], [3, true]);
 });
 
 for (const length of [10, 8192, 8193, MAX_JSON_BYTES]) {
@@ -100,7 +100,7 @@ Deno.test("a body that does not arrive in time is 408, and is no longer waited f
   const body = play([5], "stays open");
   const error = await refusal(read(request(body.stream), AbortSignal.timeout(20)));
   assert.deepEqual([error.status, error.errcode], [408, "M_UNKNOWN"]);
-  assert.equal(body.cancelled(), true);
+  assert.equal(body.canceled(), true);
 });
 
 Deno.test("a client that goes away in the middle gets 400, should it still listen", async () => {
@@ -115,12 +115,12 @@ Deno.test("past so many bodies in pieces the one that has been coming for longes
   assert.ok(first !== undefined && second !== undefined && third !== undefined);
   const error = await refusal(first);
   assert.deepEqual([error.status, error.errcode], [408, "M_UNKNOWN"]);
-  assert.deepEqual([reader.size, ...slow.map(({ cancelled }) => cancelled())], [2, true, false, false]);
+  assert.deepEqual([reader.size, ...slow.map(({ canceled }) => canceled())], [2, true, false, false]);
 
   // Whose body is there at once is served all the same.
   assert.equal((await reader.read(request(play([5, 5], "ends").stream), MAX_BYTES, UNHURRIED)).length, 10);
   assert.equal((await refusal(second)).status, 408);
-  assert.deepEqual([reader.size, slow[2].cancelled()], [1, false]);
+  assert.deepEqual([reader.size, slow[2].canceled()], [1, false]);
 });
 
 Deno.test("large bodies count, be they declared; small ones that are declared do not", async () => {

@@ -68,7 +68,7 @@ function bench(
     allowsRestricted: false,
     isListed: () => false,
     namesServers: true,
-    monotonicNow: clock.monotonicNow,
+    clock,
     log,
     ...deps,
   });

@@ -43,13 +43,13 @@ Deno.test("the same event delegated again changes nothing", async () => {
   await world.close();
 });
 
-Deno.test("a new event takes the place of the old one, which is cancelled, and the session goes on", async () => {
+Deno.test("a new event takes the place of the old one, which is canceled, and the session goes on", async () => {
   const { world, alice, end, calls } = await inCall({}, 10_000);
   await world.delegate({ ...alice, delayId: "syd_new" });
   assert.deepEqual(world.manager.counts, { ...nobody, connected: 1 });
   await world.time.advance(MINUTE);
   assert.deepEqual([calls("restart", "syd_new") >= 7, calls("restart"), end("syd_new")], [true, 1, undefined]);
-  assert.equal(end(), "cancelled");
+  assert.equal(end(), "canceled");
   world.sfu.leave(alice.room, alice.identity, "CLIENT_INITIATED");
   await world.time.advance(100);
   assert.equal(end("syd_new"), "sent");

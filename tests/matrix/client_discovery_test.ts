@@ -77,7 +77,7 @@ Deno.test("an override needs no question, and goes by the operator's rule", asyn
   assert.equal(outbound.requests.length, 0);
 });
 
-Deno.test("the question and the API it names are dialled by the rule of the server asked for", async () => {
+Deno.test("the question and the API it names are dialed by the rule of the server asked for", async () => {
   for (const [name, rule] of [["example.com", "public"], ["listed.example", "internal"]] as const) {
     const { discovery, outbound } = bench(() => wellKnown("https://10.0.0.1"));
     const found = await discovery.find(server(name));

@@ -243,7 +243,7 @@ Deno.test("a server that is known is worth more connections than a stranger", as
   assert.deepEqual(fixture.outbound.requests.map(({ maxConnections }) => maxConnections), [256, undefined]);
 });
 
-Deno.test("under * a target that is not the asked name itself is dialled by the rule for strangers", async () => {
+Deno.test("under * a target that is not the asked name itself is dialed by the rule for strangers", async () => {
   const fixture = new Fixture(["connect", 200], ["other.example", "known.example"]);
   fixture.rule = "internal-verified";
   await fixture.get(undefined, "known.example:8448");

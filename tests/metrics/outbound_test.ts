@@ -61,4 +61,6 @@ Deno.test("whatever the path, the purpose is one of a handful of words", () => {
   }
   assert.ok(purposes.size <= 12);
   assert.equal(purposeOf("/a?b=/send"), "other");
+  assert.equal(purposeOf("/somebody/elses/send"), "other");
+  assert.equal(purposeOf("/_matrix/client/unstable/org.matrix.msc4140/delayed_events/ID/send"), "leave_send");
 });

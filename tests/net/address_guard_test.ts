@@ -6,7 +6,7 @@ import { AddressGuard, type DialRule } from "../../lib/net/address_guard.ts";
 import { type AddressClass, classOf, type Network, parseAddress, parseNetwork } from "../../lib/net/ip_range.ts";
 import { holdsOnlyFor } from "../../testing/refutable.ts";
 
-/** The class of an address as the guard sees it; what is no address is never dialled. */
+/** The class of an address as the guard sees it; what is no address is never dialed. */
 function classifyAddress(text: string): AddressClass {
   const address = parseAddress(text);
   return address === null ? "never" : classOf(address);
@@ -140,7 +140,7 @@ Deno.test("an IPv4 address inside IPv6 is judged like the address itself", async
 
 const LAN = networks("10.20.0.0/16", "fd12::/16");
 
-// Rule, address, verified TLS, networks allowed: may it be dialled?
+// Rule, address, verified TLS, networks allowed: may it be dialed?
 const DIALS: [rule: DialRule, address: string, isVerified: boolean, allowed: readonly Network[], passes: boolean][] = [
   ["public", "8.8.8.8", true, [], true],
   ["public", "8.8.8.8", false, [], true],
@@ -181,7 +181,7 @@ for (const [rule, address, isVerified, allowNetworks, passes] of DIALS) {
 
 Deno.test("port 0 is refused under every rule but the operator's own", () => {
   for (const rule of ["public", "internal-verified", "internal"] as const) {
-    assert.equal(new AddressGuard([]).refusal(rule, "8.8.8.8", 0, true), "port 0 is never dialled");
+    assert.equal(new AddressGuard([]).refusal(rule, "8.8.8.8", 0, true), "port 0 is never dialed");
   }
 });
 

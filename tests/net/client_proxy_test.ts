@@ -55,7 +55,7 @@ Deno.test("each scheme has its own proxy, and none is used for the other", async
   assert.deepEqual(proxy.seen, []);
 });
 
-Deno.test("NO_PROXY names are dialled directly, and judged by the guard", async () => {
+Deno.test("NO_PROXY names are dialed directly, and judged by the guard", async () => {
   await using server = await serveHttps(NAMES, (_, res) => res.end("{}"));
   await using proxy = await openProxy(() => server.port);
   const proxies = { HTTPS_PROXY: `http://127.0.0.1:${proxy.server.port}`, NO_PROXY: "direct.example,.inner.example" };
@@ -82,7 +82,7 @@ Deno.test("the proxy may be an internal host whatever the rule: the operator nam
   assert.equal(proxy.seen.length, 5);
 });
 
-Deno.test("a target that is the proxy's own host is dialled directly, and judged like any other", async () => {
+Deno.test("a target that is the proxy's own host is dialed directly, and judged like any other", async () => {
   await using proxy = await openProxy(() => undefined);
   const pairs = [
     { proxyHost: "proxy.example", target: "proxy.example" },

@@ -39,7 +39,7 @@ for (const secure of [true, false]) {
   });
 }
 
-Deno.test("requests that end while they wait are never sent and never dialled for", async () => {
+Deno.test("requests that end while they wait are never sent and never dialed for", async () => {
   const { server, held, paths } = await holdingServer();
   await using _server = server;
   using client = openClient();

@@ -17,7 +17,7 @@ Deno.test("a request whose signal is aborted before its turn looks up nothing an
       lookups++;
       return Promise.resolve(["127.0.0.1"]);
     },
-    connectors: { tcp: () => assert.fail("dialled") },
+    connectors: { tcp: () => assert.fail("dialed") },
   });
   const dial = dialer.dial(request(8448, { signal: AbortSignal.abort() }), null);
   await assert.rejects(dial, (error) => error instanceof OutboundError && error.failure === "timeout");

@@ -22,7 +22,7 @@ export interface InternalTarget {
   readonly hops?: number;
   /** `base_url` of the client well-known document at the server name. */
   readonly baseUrl?: string;
-  /** What is dialled when nothing stops it. */
+  /** What is dialed when nothing stops it. */
   readonly reaches: { readonly address: string; readonly port: number };
   /** True when no configuration but the operator's own address may go there. */
   readonly isNever?: boolean;

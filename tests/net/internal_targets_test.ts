@@ -1,5 +1,5 @@
 // No way in: every row of internal_targets.ts through the parts that face homeservers, with real sockets up to the point
-// of dialling. Each row also runs without the guard and must then reach its internal address, so that no row passes for a
+// of dialing. Each row also runs without the guard and must then reach its internal address, so that no row passes for a
 // reason of its own.
 
 import assert from "node:assert/strict";
@@ -32,14 +32,14 @@ function replyTo(path: string, { delegate, redirect, baseUrl, hops = 0 }: Intern
   return { status: 302, headers: { location: hop < hops ? `/hop/${hop + 1}` : redirect } };
 }
 
-/** `address:port` of everything that was dialled on behalf of a row. */
+/** `address:port` of everything that was dialed on behalf of a row. */
 async function dialsOf(target: InternalTarget, guard: Reach, rule?: DialRule) {
   await using network = await scriptedFor(target);
   using stack = new FederationStack(network, { guard, ...(rule === undefined ? {} : { ruleFor: () => rule }) });
   if (target.by === "delayed event") await sendDelayedEvent(target, stack, guard, rule);
   else assert.equal(await stack.verify(target.server), "401");
-  const dialled = network.dials.flatMap(({ addresses, port }) => addresses.map((address) => ({ address, port })));
-  return { dialled, stack };
+  const dialed = network.dials.flatMap(({ addresses, port }) => addresses.map((address) => ({ address, port })));
+  return { dialed, stack };
 }
 
 async function sendDelayedEvent(
@@ -62,15 +62,15 @@ const ANYBODY = { fullAccess: "*" } as const;
 
 for (const target of INTERNAL_TARGETS) {
   const { what, server, reaches, by = "token", isNever = false, isBeyond = false } = target;
-  const isThere = (dialled: { address: string; port: number }[]) =>
-    dialled.some(({ address, port }) => address === reaches.address && port === reaches.port);
+  const isThere = (dialed: { address: string; port: number }[]) =>
+    dialed.some(({ address, port }) => address === reaches.address && port === reaches.port);
 
   Deno.test(`${server} (${by}: ${what}) reaches nothing inside`, async () => {
     const unguarded = await dialsOf(target, LISTED_ONLY, "operator");
-    assert.ok(isThere(unguarded.dialled), `Without the guard: ${JSON.stringify(unguarded.dialled)}`);
+    assert.ok(isThere(unguarded.dialed), `Without the guard: ${JSON.stringify(unguarded.dialed)}`);
 
-    const { dialled, stack } = await dialsOf(target, LISTED_ONLY);
-    assert.deepEqual(dialled.filter(({ address, port }) => !PUBLIC_ADDRESSES.has(address) || port === 0), []);
+    const { dialed, stack } = await dialsOf(target, LISTED_ONLY);
+    assert.deepEqual(dialed.filter(({ address, port }) => !PUBLIC_ADDRESSES.has(address) || port === 0), []);
     if (by === "token") assert.notEqual(stack.steps, "");
 
     const alsoClosed: Reach[] = [
@@ -78,17 +78,17 @@ for (const target of INTERNAL_TARGETS) {
       ...(isNever ? [{ fullAccess: new Set([server]) }, { ...LISTED_ONLY, tlsSkipped: true }] : []),
     ];
     for (const guard of alsoClosed) {
-      const { dialled } = await dialsOf(target, guard);
-      assert.ok(!isThere(dialled), JSON.stringify(dialled));
+      const { dialed } = await dialsOf(target, guard);
+      assert.ok(!isThere(dialed), JSON.stringify(dialed));
     }
     // What is open: the asked name itself under `*` (over TLS that is verified), and everything to those listed.
     if (!isNever) {
       const listed = await dialsOf(target, { fullAccess: new Set([server]) });
-      assert.ok(isThere(listed.dialled), `Listed: ${JSON.stringify(listed.dialled)}`);
+      assert.ok(isThere(listed.dialed), `Listed: ${JSON.stringify(listed.dialed)}`);
     }
     if (!isNever && !isBeyond) {
       const anybody = await dialsOf(target, ANYBODY);
-      assert.ok(isThere(anybody.dialled), `Under *: ${JSON.stringify(anybody.dialled)}`);
+      assert.ok(isThere(anybody.dialed), `Under *: ${JSON.stringify(anybody.dialed)}`);
     }
   });
 }
@@ -113,7 +113,7 @@ Deno.test("under * a delegation, an SRV record, a redirect and a base URL may le
     },
   ];
   for (const { reaches, ...target } of ways) {
-    const { dialled } = await dialsOf({ reaches, ...target }, ANYBODY);
-    assert.ok(dialled.some(({ port }) => port === reaches.port), `${target.what}: ${JSON.stringify(dialled)}`);
+    const { dialed } = await dialsOf({ reaches, ...target }, ANYBODY);
+    assert.ok(dialed.some(({ port }) => port === reaches.port), `${target.what}: ${JSON.stringify(dialed)}`);
   }
 });

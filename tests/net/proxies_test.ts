@@ -5,7 +5,7 @@ import { Proxies } from "../../lib/net/proxies.ts";
 
 const HTTPS_PROXY = "http://proxy.example:3128";
 
-// NO_PROXY, then targets that are dialled directly, then some that are not.
+// NO_PROXY, then targets that are dialed directly, then some that are not.
 const EXCEPTIONS: [noProxy: string, direct: string[], proxied: string[]][] = [
   ["", ["localhost", "LOCALHOST", "127.0.0.1", "127.9.9.9", "::1"], ["server.example", "10.0.0.1", "fd00::1"]],
   ["*", ["server.example", "10.0.0.1", "fd00::1"], []],
@@ -30,7 +30,7 @@ Deno.test.each(EXCEPTIONS)('NO_PROXY "%s" excepts what it names', (NO_PROXY, dir
   for (const host of proxied) assert.equal(proxies.find(true, host, 443)?.host, "proxy.example", host);
 });
 
-Deno.test("each scheme has its own proxy, and the host of either is dialled directly", () => {
+Deno.test("each scheme has its own proxy, and the host of either is dialed directly", () => {
   const proxies = new Proxies({ HTTP_PROXY: "http://plain.example", HTTPS_PROXY: "https://secure.example" });
   assert.equal(proxies.find(false, "server.example", 80)?.host, "plain.example");
   assert.equal(proxies.find(true, "server.example", 443)?.host, "secure.example");

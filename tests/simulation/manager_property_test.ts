@@ -138,7 +138,7 @@ function calm(sabotage: Sabotage) {
       await world.time.advance(MINUTE_MS);
       for (const id of [...world.delegations.keys()].filter((id) => id.startsWith("syd_0"))) {
         const end = world.homeserver.look(id)?.end?.how;
-        // One that was replaced is cancelled.
+        // One that was replaced is canceled.
         if (end === "fired" || end === "sent") return `${id}: ${end} though its participant never left`;
       }
       return null;

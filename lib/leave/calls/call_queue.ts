@@ -181,7 +181,7 @@ export class CallQueue {
 
   /**
    * Sends go first, but a restart that is nearly too late overtakes (not each time one that is overdue); then the other
-   * restarts, those past their deadline at the end, and what is to be cancelled.
+   * restarts, those past their deadline at the end, and what is to be canceled.
    */
   #next(now: number): LeaveCall | undefined {
     this.#turn = (this.#turn + 1) % LATE_TURN;

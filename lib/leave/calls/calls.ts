@@ -97,7 +97,7 @@ export class LeaveCalls {
       if (store.leaseMs(job.room) < MIN_LEASE_MS || this.#closing.signal.aborted) return { kind: "held" };
       call.askedAt = clock.monotonicNow();
       const act = (signal: AbortSignal) => delayedEvents.act(job.homeserver, job.delayId, action, signal);
-      const { outcome, step } = await withDeadline(CALL_TIMEOUT_MS, act);
+      const { outcome, step } = await withDeadline(clock, CALL_TIMEOUT_MS, act);
       this.#report(call, outcome, step);
       return outcome;
     } catch (error) {
@@ -112,8 +112,8 @@ export class LeaveCalls {
     const { log } = this.#deps;
     const fields = { action, outcome: outcome.kind, step, ...describeJob(job) };
     const throttle = `${job.homeserver} ${step}`;
-    // What a cancelled event would have done is over with its call, or soon.
-    if (action === "cancel") return log.debug("A replaced leave event was cancelled", fields);
+    // What a canceled event would have done is over with its call, or soon.
+    if (action === "cancel") return log.debug("A replaced leave event was canceled", fields);
     if (outcome.kind === "refused" && outcome.why !== "forbidden") {
       const advice = ADVICE[outcome.why];
       const message = "A homeserver refuses to manage delayed events, trying on: leaves come late";

@@ -90,7 +90,7 @@ export type UnstoredField = "failures" | "checkAt" | "callAt" | "heardAt" | "dep
 export type JobEnd =
   /** The leave was sent by us. */
   | "sent"
-  /** The event was sent, cancelled or replaced by somebody else. */
+  /** The event was sent, canceled or replaced by somebody else. */
   | "gone"
   /** The homeserver would not do this for us until the event must have fired by itself. */
   | "refused"

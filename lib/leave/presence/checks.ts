@@ -31,7 +31,7 @@ export interface PresenceChecksDeps {
   readonly sfu: PresenceApi;
   /** Whether a webhook came about the end of this very session: the SFU may show it a little longer. */
   readonly isOver: (room: RoomAlias, identity: string, sid: string) => boolean;
-  readonly clock: Pick<Clock, "monotonicNow">;
+  readonly clock: Pick<Clock, "monotonicNow" | "setTimer">;
   readonly log: Log;
 }
 
@@ -74,7 +74,7 @@ export class PresenceChecks {
     try {
       return await this.#queue.run(room, "routine", async (timeoutMs) => {
         const askedAt = clock.monotonicNow();
-        const present = await withDeadline(timeoutMs, (signal) => sfu.listParticipants(room, signal));
+        const present = await withDeadline(this.#deps.clock, timeoutMs, (signal) => sfu.listParticipants(room, signal));
         log.debug("Listed a room", { room, participants: present.size });
         return { present, askedAt, roomSince: isAgeWanted(present) ? await this.#roomSince(room, timeoutMs) : null };
       });
@@ -106,7 +106,7 @@ export class PresenceChecks {
     const { room, watched } = job;
     const results = await Promise.allSettled(
       watched.map((identity) =>
-        withDeadline(timeoutMs, (signal) => this.#deps.sfu.getParticipant(room, identity, signal))
+        withDeadline(this.#deps.clock, timeoutMs, (signal) => this.#deps.sfu.getParticipant(room, identity, signal))
       ),
     );
     const present = new Map<string, string>();
@@ -124,7 +124,9 @@ export class PresenceChecks {
 
   async #roomSince(room: RoomAlias, timeoutMs: number): Promise<number | null> {
     const { sfu, clock } = this.#deps;
-    const ageMs = await withDeadline(timeoutMs, (signal) => sfu.roomAge(room, signal)).catch(() => null);
+    const ageMs = await withDeadline(this.#deps.clock, timeoutMs, (signal) => sfu.roomAge(room, signal)).catch(() =>
+      null
+    );
     return ageMs === null ? null : clock.monotonicNow() - ageMs;
   }
 

@@ -2,12 +2,12 @@
 // Arguments: the store's directory, and a number that sets this run's jobs apart.
 
 import { SqliteStore } from "../../../../lib/leave/store/sqlite/store.ts";
-import { productionDeps } from "../../../../lib/service.ts";
+import { systemClock } from "../../../../lib/platform.ts";
 import { RecordingLog } from "../../../../testing/recording_log.ts";
 import { recordingListener, sampleJob } from "../../sample_jobs.ts";
 
 const [directory = "", run = "0"] = Deno.args;
-const store = new SqliteStore({ ...productionDeps(new RecordingLog()), directory });
+const store = new SqliteStore({ log: new RecordingLog(), clock: systemClock, directory });
 await store.open(recordingListener());
 for (let n = Number(run) * 1_000_000;; n++) {
   const job = sampleJob(n, { timerStartedAt: Date.now() });

@@ -2,7 +2,7 @@
 // that most jobs take the place of others; versions only grow. Arguments: the directory, and the first version.
 
 import { SqliteStore } from "../../../../lib/leave/store/sqlite/store.ts";
-import { productionDeps } from "../../../../lib/service.ts";
+import { systemClock } from "../../../../lib/platform.ts";
 import { RecordingLog } from "../../../../testing/recording_log.ts";
 import { recordingListener, sampleJob } from "../../sample_jobs.ts";
 
@@ -10,7 +10,7 @@ const PARTICIPANTS = 300;
 const AT_ONCE = 7;
 
 const [directory = "", first = "0"] = Deno.args;
-const store = new SqliteStore({ ...productionDeps(new RecordingLog()), directory });
+const store = new SqliteStore({ log: new RecordingLog(), clock: systemClock, directory });
 await store.open(recordingListener());
 Deno.permissions.revokeSync({ name: "write" });
 

@@ -2,12 +2,12 @@
 // Argument: the store's directory.
 
 import { SqliteStore } from "../../../../lib/leave/store/sqlite/store.ts";
-import { productionDeps } from "../../../../lib/service.ts";
+import { systemClock } from "../../../../lib/platform.ts";
 import { RecordingLog } from "../../../../testing/recording_log.ts";
 import { recordingListener, sampleJob } from "../../sample_jobs.ts";
 
 const log = new RecordingLog();
-const store = new SqliteStore({ ...productionDeps(log), directory: Deno.args[0] ?? "" });
+const store = new SqliteStore({ log, clock: systemClock, directory: Deno.args[0] ?? "" });
 Deno.addSignalListener("SIGXFSZ", () => {}); // else the limit kills, where a full disk would only fail
 await store.open(recordingListener());
 const first = await store.accept(sampleJob(0));

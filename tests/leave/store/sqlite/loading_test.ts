@@ -396,7 +396,7 @@ Deno.test("a new event that comes before the old one is loaded takes its place, 
   await pass(world, 1000);
   world.sfu.leave(room, identity, "CLIENT_INITIATED");
   await pass(world, 1000);
-  assert.deepEqual([send("syd_next"), send(alice.delayId)], ["sent", "cancelled"]);
+  assert.deepEqual([send("syd_next"), send(alice.delayId)], ["sent", "canceled"]);
   assert.equal(world.manager.jobs.size, 0);
   await world.close();
 });

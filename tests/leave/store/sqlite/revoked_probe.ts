@@ -2,13 +2,13 @@
 // what came of a plain file and of the store. Argument: the directory.
 
 import { SqliteStore } from "../../../../lib/leave/store/sqlite/store.ts";
-import { productionDeps } from "../../../../lib/service.ts";
+import { systemClock } from "../../../../lib/platform.ts";
 import { RecordingLog } from "../../../../testing/recording_log.ts";
 import { recordingListener, sampleJob } from "../../sample_jobs.ts";
 
 const [directory = ""] = Deno.args;
 const log = new RecordingLog();
-const store = new SqliteStore({ ...productionDeps(log), directory });
+const store = new SqliteStore({ log, clock: systemClock, directory });
 await store.open(recordingListener());
 Deno.permissions.revokeSync({ name: "write" });
 

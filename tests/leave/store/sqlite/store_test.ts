@@ -6,7 +6,6 @@ import { setTimeout as sleepFor } from "node:timers/promises";
 import { SqliteStore } from "../../../../lib/leave/store/sqlite/store.ts";
 import { MemoryStore } from "../../../../lib/leave/store/store.ts";
 import { systemClock } from "../../../../lib/platform.ts";
-import { productionDeps } from "../../../../lib/service.ts";
 import { RecordingLog } from "../../../../testing/recording_log.ts";
 import { ManualClock } from "../../../../testing/manual_clock.ts";
 import { sampleJob } from "../../sample_jobs.ts";
@@ -21,7 +20,7 @@ testStoreContract({
     return Promise.resolve({
       createStore: () =>
         new SqliteStore({
-          ...productionDeps(new RecordingLog()),
+          log: new RecordingLog(),
           directory: state.directory,
           clock: { ...systemClock, now: clock.now },
         }),
