@@ -63,8 +63,11 @@ export const MAX_CONNECTIONS_TO_KNOWN_HOST = 256;
 
 const MAX_IDLE_CONNECTIONS = 260;
 
-/** In use at once, to all unknown hosts together under one rule of the guard: what they hold, known servers do not lack. */
+/** In use at once, to all hosts together under one rule of the guard: what strangers hold, named servers do not lack. */
 const MAX_CONNECTIONS_PER_RULE = 272;
+
+/** Of these, to hosts that are not known: however many of them hang, known ones have the rest. */
+const MAX_CONNECTIONS_TO_UNKNOWN_HOSTS = 144;
 
 // What may stand in a request line, and in a header's value: nothing that could end it.
 const TARGET = /^[\x21-\x7e]+$/;
@@ -104,8 +107,11 @@ export class OutboundClient implements Outbound {
     const pool = `${rule} ${secure} ${host} ${port} ${tlsName ?? ""}`;
     using permit = await this.#permits.acquire(pool, signal, request.maxConnections);
     if (permit === null) throw noAnswerInTime(where);
-    const isKnown = request.maxConnections === MAX_CONNECTIONS_TO_KNOWN_HOST;
-    using permitOfRule = await this.#permitsOfRules.acquire(`${rule} ${isKnown}`, signal);
+    const isKnown = rule === "operator" || request.maxConnections === MAX_CONNECTIONS_TO_KNOWN_HOST;
+    const limit = MAX_CONNECTIONS_TO_UNKNOWN_HOSTS;
+    using permitOfUnknown = isKnown ? undefined : await this.#permitsOfRules.acquire(`${rule} unknown`, signal, limit);
+    if (permitOfUnknown === null) throw noAnswerInTime(where);
+    using permitOfRule = await this.#permitsOfRules.acquire(rule, signal);
     if (permitOfRule === null) throw noAnswerInTime(where);
     const connection = this.#idle.take(pool) ?? new Connection(await this.#dialer.dial(request, proxy), where);
     const answer = await connection.exchange(bytes, { maxBodyBytes: maxResponseBytes }, signal);

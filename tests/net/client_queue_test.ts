@@ -65,7 +65,7 @@ Deno.test("requests that end while they wait are never sent and never dialed for
   assert.equal(await next, "status 200");
 });
 
-Deno.test("all hosts under one rule of the guard hold 272 connections at most, and those under another rule lack none", async () => {
+Deno.test("unknown hosts under one rule of the guard hold 144 connections at most, and known ones and other rules have theirs", async () => {
   const { server, held } = await holdingServer();
   await using _server = server;
   using client = openClient();
@@ -73,12 +73,20 @@ Deno.test("all hosts under one rule of the guard hold 272 connections at most, a
   const send = (host: string, rule: "internal" | "operator") =>
     failureOf(client, request(server.port, { secure: false, host, rule, signal: controller.signal }));
   const hanging = Array.from({ length: 300 }, (_, n) => send(`host-${n}.example`, "internal"));
-  await until(() => held.length === 272);
+  await until(() => held.length === 144);
   const named = send("named.example", "operator");
-  await until(() => held.length === 273);
+  await until(() => held.length === 145);
   held.at(-1)?.end("{}");
   assert.equal(await named, "status 200");
-  assert.equal(server.connections, 273);
+  const maxConnections = MAX_CONNECTIONS_TO_KNOWN_HOST;
+  const known = failureOf(
+    client,
+    request(server.port, { secure: false, host: "known.example", rule: "internal", maxConnections }),
+  );
+  await until(() => held.length === 146);
+  held.at(-1)?.end("{}");
+  assert.equal(await known, "status 200");
+  assert.equal(server.connections, 146);
   controller.abort();
   await Promise.all(hanging);
 });
