@@ -57,7 +57,8 @@ Deno.test("the executable tells every problem of its environment on a line of it
     variables: { LIVEKIT_JWT_BIND: "nowhere", LIVEKIT_SANITY_CHECK_INTERVAL_SECONDS: "soon" },
   });
   assert.equal(code, 1);
-  const named = stderr.trim().split("\n").map((line) => /LIVEKIT_[A-Z_]+/.exec(line)?.[0]);
+  const problems = stderr.trim().split("\n").filter((line) => line.includes(" ERROR "));
+  const named = problems.map((line) => /LIVEKIT_[A-Z_]+/.exec(line)?.[0]);
   assert.deepEqual(named.toSorted(), [
     "LIVEKIT_JWT_BIND",
     "LIVEKIT_KEY",
