@@ -49,9 +49,15 @@ const DEPARTURE_TIMEOUT_SECONDS = 20;
 
 const SERVICE_TOKEN_TTL_SECONDS = 600;
 const SERVICE_TOKEN_RENEWAL_MS = 300_000;
+// A room's settings and metadata. A storm asks for hundreds of rooms at once.
+const MAX_ROOM_BYTES = 128 * 1024;
 const MAX_RESPONSE_BYTES = 1024 * 1024;
 // A participant with tracks and metadata takes some kilobytes, and a room may have thousands.
 const MAX_LIST_BYTES = 16 * 1024 * 1024;
+const MAX_BYTES_OF: Readonly<Record<string, number>> = {
+  CreateRoom: MAX_ROOM_BYTES,
+  ListParticipants: MAX_LIST_BYTES,
+};
 const RETRY_PAUSE_MS = 200;
 
 interface ServiceToken {
@@ -189,7 +195,7 @@ export class RoomService {
         rule: "operator",
         headers: { "content-type": "application/protobuf", authorization: `Bearer ${jwt}` },
         body,
-        maxResponseBytes: method === "ListParticipants" ? MAX_LIST_BYTES : MAX_RESPONSE_BYTES,
+        maxResponseBytes: MAX_BYTES_OF[method] ?? MAX_RESPONSE_BYTES,
         signal,
         maxConnections: MAX_CONNECTIONS_TO_KNOWN_HOST,
       });
