@@ -8,8 +8,8 @@ import { HOSTILE_ANSWERS, type HostileAnswer } from "../hostile_answers.ts";
 import { ListeningServer } from "../listening_server.ts";
 import { inLoops, post, type Pressure } from "./pressure.ts";
 
-const LOOPS_PER_ANSWER = 3;
-const LOOPS_OF_GOOD_USERS = 40;
+const LOOPS_PER_ANSWER = 2;
+const LOOPS_OF_GOOD_USERS = 30;
 const DELAY_MS = 4000;
 
 /** Hostile answers wherever the service asks. */
