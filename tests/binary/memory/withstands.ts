@@ -1,4 +1,4 @@
-// The test of one kind of pressure: the executable in 200 MiB is not killed, nor ends, nor lets its health check wait.
+// The test of one kind of pressure: the executable in 200 MiB (its bundle on a whole Deno in more) is not killed, nor ends, nor lets its health check wait.
 // Each kind has a file of its own, so that they run side by side. MEMORY_SECONDS: how long each presses.
 
 import assert from "node:assert/strict";
@@ -17,7 +17,12 @@ export function testPressure(pressure: Pressure): void {
     async fn() {
       const { isRunning, memory, health, done, output } = await press(pressure, SECONDS * 1000);
       const peakMiB = memory.peakBytes / 1024 / 1024;
-      console.log(`${done}; at most ${peakMiB.toFixed(0)} MiB, slowest health check ${health.slowestMs.toFixed(0)} ms`);
+      const limitMiB = memory.limitBytes / 1024 / 1024;
+      console.log(
+        `${done}; at most ${peakMiB.toFixed(0)} of ${limitMiB} MiB, slowest health check ${
+          health.slowestMs.toFixed(0)
+        } ms`,
+      );
       if (!memory.isLimited) {
         console.log("No control group can be made here: the memory is read, and nothing limits it");
       }
