@@ -30,7 +30,6 @@ interface Pending {
   readonly controller: AbortController;
   readonly at: number;
   readonly end: (reason: unknown) => void;
-  isOver: boolean;
 }
 
 /**
@@ -40,13 +39,18 @@ interface Pending {
 export class Deadlines {
   readonly #timeoutMs: number;
   readonly #clock: Pick<Clock, "monotonicNow" | "setTimer">;
-  #pending: Pending[] = [];
-  #first = 0;
+  /** What goes on, in the order in which it began. What is over leaves at once: with it a request lives and its error. */
+  readonly #pending = new Set<Pending>();
   #cancelTimer: (() => void) | undefined;
 
   constructor(timeoutMs: number, clock: Pick<Clock, "monotonicNow" | "setTimer">) {
     this.#timeoutMs = timeoutMs;
     this.#clock = clock;
+  }
+
+  /** How much is remembered: what goes on now. */
+  get size(): number {
+    return this.#pending.size;
   }
 
   /**
@@ -65,22 +69,24 @@ export class Deadlines {
   async run<T>(work: (signal: AbortSignal) => Promise<T>): Promise<T> {
     const at = this.#clock.monotonicNow() + this.#timeoutMs;
     const { promise, resolve, reject: end } = Promise.withResolvers<T>();
-    const pending = { controller: new AbortController(), at, end, isOver: false };
-    this.#pending.push(pending);
+    const pending = { controller: new AbortController(), at, end };
+    this.#pending.add(pending);
     this.#cancelTimer ??= this.#clock.setTimer(() => this.#pass(), this.#timeoutMs);
     try {
       work(pending.controller.signal).then(resolve, end);
       return await promise;
     } finally {
-      pending.isOver = true;
-      this.#tidy();
+      this.#pending.delete(pending);
+      if (this.#pending.size === 0) {
+        this.#cancelTimer?.();
+        this.#cancelTimer = undefined;
+      }
     }
   }
 
   /** Ends all that is going on now with this error, whether it heeds its signal or not. */
   endAll(reason: Error): void {
-    for (const { end, controller, isOver } of this.#pending.slice(this.#first)) {
-      if (isOver) continue;
+    for (const { end, controller } of [...this.#pending]) {
       end(reason);
       controller.abort(reason);
     }
@@ -89,31 +95,13 @@ export class Deadlines {
   #pass(): void {
     this.#cancelTimer = undefined;
     const now = this.#clock.monotonicNow();
-    for (
-      let next = this.#pending[this.#first];
-      next !== undefined && next.at <= now;
-      next = this.#pending[this.#first]
-    ) {
-      if (!next.isOver) next.controller.abort(late(this.#timeoutMs));
-      this.#first++;
-    }
-    this.#tidy();
-    const next = this.#pending[this.#first];
-    if (next === undefined) return;
-    this.#cancelTimer ??= this.#clock.setTimer(() => this.#pass(), Math.max(next.at - now, 1));
-  }
-
-  /** Lets go of what is over at the head of the list, and of the timer when nothing is left. */
-  #tidy(): void {
-    while (this.#pending[this.#first]?.isOver) this.#first++;
-    if (this.#first === this.#pending.length) {
-      this.#pending = [];
-      this.#first = 0;
-      this.#cancelTimer?.();
-      this.#cancelTimer = undefined;
-    } else if (this.#first > 1000 && this.#first > this.#pending.length / 2) {
-      this.#pending = this.#pending.slice(this.#first);
-      this.#first = 0;
+    for (const pending of this.#pending) {
+      if (pending.at > now) {
+        this.#cancelTimer ??= this.#clock.setTimer(() => this.#pass(), Math.max(pending.at - now, 1));
+        return;
+      }
+      this.#pending.delete(pending);
+      pending.controller.abort(late(this.#timeoutMs));
     }
   }
 }

@@ -70,6 +70,18 @@ Deno.test("deadlines hold no timer once nothing goes on, after a storm of work t
   await assert.rejects(deadlines.run(() => Promise.reject(new Error("x"))), /x/);
 });
 
+Deno.test("of work that is over nothing is kept, also while work hangs that began before it", async () => {
+  const time = new VirtualTime();
+  const deadlines = new Deadlines(30, time);
+  const hanging = deadlines.enforce(forever);
+  for (let n = 0; n < 100; n++) {
+    await assert.rejects(deadlines.run(() => Promise.reject(new Error("x"))), /x/);
+  }
+  assert.equal(deadlines.size, 1);
+  await Promise.all([time.advance(30), assert.rejects(hanging, DeadlineError)]);
+  assert.equal(deadlines.size, 0);
+});
+
 Deno.test("no listener stays on a signal that outlives the work", async () => {
   const { signal, listeners } = countingSignal();
   await within(Promise.resolve(), signal);
