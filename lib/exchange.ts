@@ -87,12 +87,15 @@ export async function exchange(request: TokenRequest, parts: ExchangeParts, cont
   const caller = await identify(request, parts, context);
   const { access, room, identity } = caller;
 
-  const acceptLeave = await prepareLeave({ ...request, ...caller, refusal: "at a token route" }, parts, context);
+  const { delayedLeave } = request;
+  const acceptLeave = delayedLeave === null
+    ? null
+    : await prepareLeave({ ...request, ...caller, delayedLeave, refusal: "at a token route" }, parts, context);
   if (access === "full") {
     const wasKnown = await parts.rooms.ensure(room, context.signal); // is the room there?
     context.note({ room_cached: wasKnown });
   }
-  await acceptLeave();
+  await acceptLeave?.();
 
   const jwt = parts.signer.sign({
     identity,
@@ -137,13 +140,12 @@ async function identify(request: TokenRequest, parts: ExchangeParts, context: Re
 
 /** Checks a delegation before anything is changed anywhere; the function it returns carries it out. */
 async function prepareLeave(
-  { delayedLeave, member, user, access, room, identity, refusal }: TokenRequest & Caller & {
+  { delayedLeave, member, user, access, room, identity, refusal }: DelegationRequest & Caller & {
     readonly refusal: Refusal;
   },
   parts: ExchangeParts,
   { signal }: RequestContext,
 ): Promise<() => Promise<void>> {
-  if (delayedLeave === null) return () => Promise.resolve();
   // The leave of a hashed member may belong to a client that joined by its legacy identity.
   const alsoWatched = legacyIdentity(user, member.deviceId);
   const wish = { ...delayedLeave, user, access, room, identity, alsoWatched, refusal };

@@ -28,8 +28,8 @@ import {
   type Route,
 } from "./routes.ts";
 
-/** Answers one request. Never rejects. */
-export type App = (request: Request, info: RequestInfo) => Promise<Response>;
+/** Answers one request. Never rejects. What needs no work is answered at once: a promise would cost a probe as much again. */
+export type App = (request: Request, info: RequestInfo) => Response | Promise<Response>;
 
 /** What the front needs. */
 export interface AppOptions {
@@ -124,25 +124,25 @@ export function createApp(options: AppOptions): App {
 
   // LiveKit holds back a room's events while one is unanswered, and operators probe the route without a signature:
   // always 200, before anything else happens. Reading the body first keeps the connection usable.
-  async function takeWebhook({ request, info }: Arrival): Promise<Response> {
+  async function takeWebhook({ request, info }: Arrival): Promise<null> {
     const claims = request.method === "POST" ? options.judgeWebhook(request.headers.get("authorization") ?? "") : null;
     const [reader, maxBytes] = claims === null ? [bodies, MAX_JSON_BYTES] : [webhookBodies, MAX_WEBHOOK_BYTES];
     const peer = info.remoteAddr;
     const body = await deadlines.run((signal) => reader.read(request, maxBytes, signal, peer)).catch(() => null);
     if (body !== null && claims !== null) clock.setTimer(() => options.onWebhook(body, claims), 0);
-    return empty();
+    return null;
   }
 
-  function checkHealth(): Promise<Response> {
+  function checkHealth(): null {
     log.debug("Answered a health check");
-    return Promise.resolve(empty());
+    return null;
   }
 
   /** A trusted proxy's own ID, so that one search finds the request in both logs; else one of ours. */
   function requestIdOf(request: Request, info: RequestInfo): string {
-    const given = request.headers.get("x-request-id");
-    const counts = given !== null && REQUEST_ID.test(given) && isTrustedPeer(peerOf(info), trustedProxies);
-    return counts ? given : crypto.randomUUID();
+    // The peer first: whoever looks at a header has the server underneath build all of them.
+    const given = isTrustedPeer(peerOf(info), trustedProxies) ? request.headers.get("x-request-id") : null;
+    return given !== null && REQUEST_ID.test(given) ? given : crypto.randomUUID();
   }
 
   function refuse(error: unknown, route: Route | undefined, { request, record }: Arrival): Response {
@@ -156,23 +156,28 @@ export function createApp(options: AppOptions): App {
     return response;
   }
 
-  return async (request, info) => {
+  return (request, info) => {
     const { method, url } = request;
     const path = pathOf(url);
     const route = findRoute(routes, path);
     const methods = route === undefined ? "POST" : route.methods.join(", ");
     const id = requestIdOf(request, info);
-    if (method === "OPTIONS") return complete(empty(), methods, id);
+    if (method === "OPTIONS") return empty(methods, id);
     const record = new RequestRecord({ id, route: route?.path ?? null, method, path, clock, log, onAnswered });
     const arrival = { request, info, record };
-    try {
-      assertAnswerable(route, request);
-      return complete(await route.handle(arrival), methods, id);
-    } catch (error) {
+    const answered = (response: Response | null) =>
+      response === null ? empty(methods, id) : complete(response, methods, id);
+    const failed = (error: unknown) => {
       const page = route === undefined ? basePage(method, path, request.headers.get("accept")) : null;
       if (page !== null) return complete(page, methods, id);
       if (route === undefined) hint(log, request, path);
       return complete(refuse(error, route, arrival), methods, id);
+    };
+    try {
+      assertAnswerable(route, request);
+      return route.handle(arrival)?.then(answered, failed) ?? answered(null);
+    } catch (error) {
+      return failed(error);
     }
   };
 }

@@ -7,7 +7,10 @@ import { errorText } from "../log/error_text.ts";
 import type { Log } from "../log/log.ts";
 
 /** Answers requests. */
-export type Handler = (request: Request, info: { readonly remoteAddr: Deno.Addr }) => Promise<Response>;
+export type Handler = (
+  request: Request,
+  info: { readonly remoteAddr: Deno.Addr },
+) => Response | Promise<Response>;
 
 // Whoever is in the group of the service (a proxy) may connect.
 const SOCKET_MODE = 0o660;

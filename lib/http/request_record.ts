@@ -81,13 +81,13 @@ export class RequestRecord {
     const { route, clock, onAnswered } = this.#options;
     const durationMs = clock.monotonicNow() - this.#startedAt;
     onAnswered?.({ route: route ?? "other", status, errcode: errcode ?? "", durationMs });
-    return {
-      ...(route === null ? {} : { route }),
-      status,
-      ...(errcode === undefined ? {} : { errcode }),
-      duration_ms: Math.round(durationMs),
-      ...this.#fields,
-      request_id: this.id,
-    };
+    const record: Record<string, unknown> = {};
+    if (route !== null) record.route = route;
+    record.status = status;
+    if (errcode !== undefined) record.errcode = errcode;
+    record.duration_ms = Math.round(durationMs);
+    Object.assign(record, this.#fields);
+    record.request_id = this.id;
+    return record;
   }
 }

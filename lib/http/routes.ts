@@ -26,7 +26,8 @@ export interface Route {
   readonly anyMethod?: true;
   /** Clients ask it without a body for whether it exists, and act on any answer but 404. */
   readonly isProbed?: true;
-  readonly handle: (arrival: Arrival) => Promise<Response>;
+  /** Null, now or later, for 200 without a body. */
+  readonly handle: (arrival: Arrival) => Promise<Response | null> | null;
 }
 
 // The server underneath takes 64 KiB of head in all, and 128 headers.

@@ -53,10 +53,14 @@ export function openLog(options: LogOptions): Log {
   const { writer, monotonicNow = () => performance.now() } = options;
   const format = options.format === "json" ? getJsonLinesFormatter({ properties: "flatten" }) : formatText;
   const leftOutBefore = createThrottle(monotonicNow);
-  const write = (level: LogLevel, message: string, { throttle, ...fields }: LogFields) => {
-    const leftOut = throttle === undefined ? 0 : leftOutBefore(message, String(throttle));
-    if (leftOut === null) return;
-    const properties = boundFields(leftOut === 0 ? fields : { ...fields, left_out: leftOut });
+  const write = (level: LogLevel, message: string, fields: LogFields) => {
+    const properties = boundFields(fields);
+    if (fields.throttle !== undefined) {
+      delete properties.throttle;
+      const leftOut = leftOutBefore(message, String(fields.throttle));
+      if (leftOut === null) return;
+      if (leftOut > 0) properties.left_out = leftOut;
+    }
     const record: LogRecord = {
       category: CATEGORY,
       level,
@@ -89,11 +93,13 @@ export const formatText: TextFormatter = (record) => {
   for (const key in record.properties) pairs += ` ${key}=${formatValue(record.properties[key])}`;
   const time = new Date(record.timestamp).toISOString();
   const line = `${time} ${record.level.toUpperCase().padEnd(7)} ${record.message.join("")}${pairs}`;
-  return `${line.replace(LINE_BREAKING, escapeCharacter)}\n`;
+  return `${PRINTABLE.test(line) ? line : line.replace(LINE_BREAKING, escapeCharacter)}\n`;
 };
 
 // Control characters (JSON leaves those from U+007F on as they are), line separators, changes of writing direction.
 const LINE_BREAKING = /[\p{Cc}\p{Zl}\p{Zp}\u202a-\u202e\u2066-\u2069]/gu;
+
+const PRINTABLE = /^[\x20-\x7e]*$/;
 
 function escapeCharacter(character: string): string {
   return `\\u${character.charCodeAt(0).toString(16).padStart(4, "0")}`;

@@ -6,7 +6,7 @@ import { assertError, createFront } from "../../testing/front.ts";
 
 const BROWSER = "text/html,application/xhtml+xml,application/xml;q=0.9,*/*;q=0.8";
 
-function open(path: string, accept: string = BROWSER, method = "GET"): Promise<Response> {
+function open(path: string, accept: string = BROWSER, method = "GET"): Response | Promise<Response> {
   return createFront().app(new Request(`http://service.test${path}`, { method, headers: { accept } }));
 }
 
