@@ -385,9 +385,9 @@ export class LeaveManager {
     if (!this.#index.has(room)) return true;
     const listing = await this.#checks.list(
       room,
-      (present) =>
+      (listing) =>
         this.#index.inRoom(room).some(({ job }) =>
-          isAgeDecisive(job) && this.#checks.read(job, { present, roomSince: null }).type === "absent"
+          isAgeDecisive(job) && this.#checks.read(job, listing).type === "absent"
         ),
     );
     if (listing === null) return false;

@@ -28,13 +28,14 @@ const MAX_IN_FLIGHT = 32;
 const FIRST_TRIAL_PAUSE_MS = 500;
 const MAX_TRIAL_PAUSE_MS = 30_000;
 const BUCKET_PAUSE_MS = 1000;
-// Restarts this near to their deadline are pressing: among them turns count, before that only the deadline does.
+// Restarts this near to their deadline are pressing: among them turns count, before that only the deadline does. The same
+// holds for cancels: an event that was replaced, and fires, does the same harm as one that was not restarted.
 const PRESSING_MS = 5000;
 // Services by which a user may be ahead of the others while deadlines decide.
 const RESTARTS_PER_ROUND = 3;
 const OVERTAKES_WITHIN_MS = 2000;
 // A restart past its deadline is mostly about an event that has been sent: those that can be saved go first, but where
-// none is in danger a tenth of all calls finds out about the others, and as many cancel what was replaced.
+// none is in danger a tenth of all calls finds out about the others.
 const LATE_TURN = 10;
 const LATE_SPACING = 2;
 const PATIENCE_MS = 5000;
@@ -53,7 +54,6 @@ export class CallQueue {
   readonly #sends = new Turns(byAge, 1);
   readonly #pressing = new Turns(byDeadline, RESTARTS_PER_ROUND);
   readonly #late = new Turns(byAge, 1);
-  readonly #cancels = new Turns(byDeadline, 1);
   #restarts = new TinyQueue<LeaveCall>([], byDeadline);
   readonly #rate: AdaptiveRate;
   #pausedUntil = -Infinity;
@@ -63,7 +63,7 @@ export class CallQueue {
   readonly #breaker: CircuitBreaker;
   #inFlight = 0;
   #turn = 0;
-  /** When calls that are late, or cancel, go out again by themselves. */
+  /** When calls that are late go out again by themselves. */
   #lateAt = -Infinity;
   #added = 0;
   #tidyAbove = MAX_UNWANTED;
@@ -100,7 +100,6 @@ export class CallQueue {
     call.addedAt = this.#deps.clock.monotonicNow();
     call.order = this.#added++;
     if (call.action === "send") this.#sends.push(call);
-    else if (call.action === "cancel") this.#cancels.push(call);
     else this.#restarts.push(call);
     if (this.#waiting > this.#tidyAbove) this.#tidy();
     void this.#pump();
@@ -114,8 +113,7 @@ export class CallQueue {
   }
 
   get #waiting(): number {
-    return this.#sends.length + this.#restarts.length + this.#pressing.length + this.#late.length +
-      this.#cancels.length;
+    return this.#sends.length + this.#restarts.length + this.#pressing.length + this.#late.length;
   }
 
   async #pump(): Promise<void> {
@@ -127,9 +125,7 @@ export class CallQueue {
         if (this.#inFlight >= (this.#breaker.state === "closed" ? this.#limit : 1)) return;
         if (now < this.#pausedUntil) return this.#wakeAt(this.#pausedUntil, now);
         if (!this.#hasWanted(now)) return;
-        if (now < this.#lateAt && this.#waiting === this.#late.length + this.#cancels.length) {
-          return this.#wakeAt(this.#lateAt, now);
-        }
+        if (now < this.#lateAt && this.#waiting === this.#late.length) return this.#wakeAt(this.#lateAt, now);
         const waitMs = await this.#take(now);
         if (waitMs > 0) {
           this.#pausedUntil = Math.max(this.#pausedUntil, now + waitMs);
@@ -167,7 +163,7 @@ export class CallQueue {
       this.#pressing.shift(false);
       if (isWanted) this.#fallBehind(next);
     }
-    for (const line of [this.#sends, this.#late, this.#cancels]) {
+    for (const line of [this.#sends, this.#late]) {
       for (let next = line.peek(); next !== undefined && !owner.isWanted(next); next = line.peek()) line.shift(false);
     }
     return this.#waiting > 0;
@@ -181,14 +177,13 @@ export class CallQueue {
 
   /**
    * Sends go first, but a restart that is nearly too late overtakes (not each time one that is overdue); then the other
-   * restarts, those past their deadline at the end, and what is to be canceled.
+   * restarts, those past their deadline at the end.
    */
   #next(now: number): LeaveCall | undefined {
     this.#turn = (this.#turn + 1) % LATE_TURN;
     const pressing = this.#pressing.peek();
     const isUrgent = pressing !== undefined && pressing.deadline - now <= OVERTAKES_WITHIN_MS;
     if (this.#turn === 0 && !isUrgent && this.#late.length > 0) return this.#late.shift();
-    if (this.#turn === LATE_TURN / 2 && !isUrgent && this.#cancels.length > 0) return this.#cancels.shift();
     const send = this.#sends.peek();
     const isOverdue = send !== undefined && now - send.addedAt > OVERDUE_SEND_MS;
     if (isOverdue && this.#turn % OVERDUE_TURN === 0) return this.#sends.shift();
@@ -199,7 +194,7 @@ export class CallQueue {
   // Half of what is allowed is left alone: what matters more may come in a moment.
   #idle(now: number): LeaveCall | undefined {
     this.#lateAt = now + LATE_SPACING * 1000 / this.#rate.perSecond;
-    return this.#late.shift() ?? this.#cancels.shift();
+    return this.#late.shift();
   }
 
   async #run(call: LeaveCall): Promise<void> {
@@ -268,7 +263,7 @@ export class CallQueue {
   #giveUpOld(now: number): void {
     this.#hasWanted(now);
     const isInTime = (call: LeaveCall) => now < call.deadline + GIVE_UP_AFTER_MS;
-    for (const call of [this.#sends, this.#late, this.#cancels].flatMap((line) => line.retain(isInTime))) {
+    for (const call of [this.#sends, this.#late].flatMap((line) => line.retain(isInTime))) {
       if (this.#deps.owner.isWanted(call)) this.#deps.owner.done(call, { kind: "failed", how: "unreachable" });
     }
   }
@@ -280,7 +275,7 @@ export class CallQueue {
   }
 
   #retain(passes: (call: LeaveCall) => boolean): void {
-    for (const line of [this.#sends, this.#pressing, this.#late, this.#cancels]) line.retain(passes);
+    for (const line of [this.#sends, this.#pressing, this.#late]) line.retain(passes);
     this.#restarts = new TinyQueue(this.#restarts.data.filter(passes), byDeadline);
   }
 

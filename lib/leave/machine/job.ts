@@ -105,7 +105,12 @@ export type JobEvent =
   | { readonly type: "left"; readonly reason: string } & SessionEvent
   | { readonly type: "aborted"; readonly reason: string } & SessionEvent
   /** A presence check found these sessions of the watched identities: at least one. */
-  | { readonly type: "present"; readonly sessions: Readonly<Record<string, string>> }
+  | {
+    readonly type: "present";
+    readonly sessions: Readonly<Record<string, string>>;
+    /** When the SFU was asked, ms: an answer that was long on its way says nothing about what came since. */
+    readonly askedAt: number;
+  }
   /** One found none of them. */
   | {
     readonly type: "absent";

@@ -21,6 +21,7 @@ import {
 import {
   ABSENCE_CHECK_INTERVAL_MS,
   checkPause,
+  CLOCK_DOUBT_MS,
   giveUpAt,
   MAX_WAIT_MS,
   RECONNECT_MS,
@@ -42,7 +43,7 @@ const TRANSITIONS: Table = {
     joined: connect,
     left,
     aborted,
-    present: (job, { sessions }, { now }) => connected({ ...job, sessions }, now),
+    present: (job, { sessions, askedAt }) => connected({ ...job, sessions }, askedAt),
     absent: (job, _, context) => {
       if (job.hint === "left") return leave(job, "absence", context.now);
       if (context.now < job.waitUntil) return checkAgain(job, context);
@@ -56,7 +57,7 @@ const TRANSITIONS: Table = {
     joined: connect,
     left,
     aborted,
-    present: (job, { sessions }, { now }) => seen(job, sessions, now),
+    present: (job, { sessions, askedAt }) => seen(job, sessions, askedAt),
     absent: (job, { roomSince }, context) => {
       if (job.hint === "left") return leave(job, "absence", context.now);
       // Who delegated a moment ago may be about to connect anew.
@@ -89,7 +90,7 @@ const TRANSITIONS: Table = {
     joined: connect,
     left: check,
     aborted: check,
-    present: (job, { sessions }, { now }) => connected({ ...job, sessions }, now),
+    present: (job, { sessions, askedAt }) => connected({ ...job, sessions }, askedAt),
     absent: send,
     unknown: (job, _, context) => {
       if (context.now >= giveUpAt(job)) return { end: "expired" };
@@ -253,7 +254,9 @@ function left(job: Job, event: EventOf<"left">, { now }: StepContext): Step {
   if (end === "replaced" || !isTracked) return check(job);
   const rest: Job = { ...job, sessions: without(job.sessions, event.identity) };
   if (end === "interrupted") return check(rest);
-  if (isOfSessionBefore(job, event)) return endAttempt(rest, now);
+  // Whoever was not seen since the client delegated may have left a moment before.
+  const isSeenSince = job.connectedAt !== null && job.connectedAt >= begunAt(job);
+  if (isOfSessionBefore(job, event, isSeenSince ? 0 : CLOCK_DOUBT_MS)) return endAttempt(rest, now);
   return check({
     ...rest,
     hint: "left",
@@ -289,8 +292,8 @@ function endAttempt(job: Job, now: number): Running {
 }
 
 /** Whether the session of an event ended before the client delegated, or had died by then. */
-function isOfSessionBefore(job: Job, { reason, at }: EventOf<"left" | "aborted">): boolean {
-  return at < begunAt(job) + (isNoticedLate(reason) ? TIME_OUT_NOTICE_MS : 0);
+function isOfSessionBefore(job: Job, { reason, at }: EventOf<"left" | "aborted">, doubtMs = 0): boolean {
+  return at < begunAt(job) + (isNoticedLate(reason) ? TIME_OUT_NOTICE_MS : doubtMs);
 }
 
 /** When the client delegated: by the earlier of the two clocks that may have measured it. */

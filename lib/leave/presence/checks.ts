@@ -66,17 +66,18 @@ export class PresenceChecks {
   /**
    * Lists a room.
    *
-   * @param isAgeWanted Whether it matters, by who is there, how old the room is.
+   * @param isAgeWanted Whether it matters, by who is there, how old the room is: the list without that.
    * @returns null when the SFU did not answer.
    */
-  async list(room: RoomAlias, isAgeWanted: (present: Listing["present"]) => boolean): Promise<Listing | null> {
+  async list(room: RoomAlias, isAgeWanted: (listing: Listing) => boolean): Promise<Listing | null> {
     const { sfu, clock, log } = this.#deps;
     try {
       return await this.#queue.run(room, "routine", async (timeoutMs) => {
         const askedAt = clock.monotonicNow();
         const present = await withDeadline(this.#deps.clock, timeoutMs, (signal) => sfu.listParticipants(room, signal));
         log.debug("Listed a room", { room, participants: present.size });
-        return { present, askedAt, roomSince: isAgeWanted(present) ? await this.#roomSince(room, timeoutMs) : null };
+        const listing = { present, askedAt, roomSince: null };
+        return isAgeWanted(listing) ? { ...listing, roomSince: await this.#roomSince(room, timeoutMs) } : listing;
       });
     } catch (error) {
       log.warning("Cannot list a room on the SFU", { room, cause: errorText(error), throttle: true });
@@ -85,25 +86,26 @@ export class PresenceChecks {
   }
 
   /** What a room's list means for a job. */
-  read({ room, watched }: Job, { present, roomSince }: Pick<Listing, "present" | "roomSince">): CheckEvent {
+  read({ room, watched }: Job, { present, roomSince, askedAt }: Listing): CheckEvent {
     const found = watched.flatMap((identity) => {
       const sid = present.get(identity);
       return sid === undefined ? [] : [[identity, sid] as const];
     });
     const sessions = this.#notOver(room, found);
-    return sessions === null ? { type: "absent", roomSince } : { type: "present", sessions };
+    return sessions === null ? { type: "absent", roomSince } : { type: "present", sessions, askedAt };
   }
 
   /** What an earlier check found, without the sessions that ended since. */
   withoutEnded({ room }: Job, found: CheckEvent): CheckEvent {
     if (found.type !== "present") return found;
     const sessions = this.#notOver(room, Object.entries(found.sessions));
-    return sessions === null ? { type: "unknown" } : { type: "present", sessions };
+    return sessions === null ? { type: "unknown" } : { ...found, sessions };
   }
 
   // Each identity has its own deadline: an answer that is there counts, whatever becomes of the others.
   async #ask(job: Job, timeoutMs: number): Promise<CheckEvent> {
     const { room, watched } = job;
+    const askedAt = this.#deps.clock.monotonicNow();
     const results = await Promise.allSettled(
       watched.map((identity) =>
         withDeadline(this.#deps.clock, timeoutMs, (signal) => this.#deps.sfu.getParticipant(room, identity, signal))
@@ -116,7 +118,7 @@ export class PresenceChecks {
         present.set(identity, result.value.sid);
       }
     });
-    const event = this.read(job, { present, roomSince: null });
+    const event = this.read(job, { present, roomSince: null, askedAt });
     if (event.type !== "absent") return event;
     for (const result of results) if (result.status === "rejected") throw result.reason;
     return isAgeDecisive(job) ? { type: "absent", roomSince: await this.#roomSince(room, timeoutMs) } : event;

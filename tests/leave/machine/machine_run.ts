@@ -14,6 +14,7 @@ export type StepFunction = typeof step;
 /** One thing that happens. */
 export type Happening =
   | { readonly what: "time"; readonly ms: number }
+  /** `askedAt` counts from now. */
   | { readonly what: "check"; readonly event: Extract<JobEvent, { type: "present" | "unknown" }> }
   /** A check finds nobody, in a room that is older than any session, younger, or not there. */
   | { readonly what: "absent"; readonly room: "older" | "younger" | "none" }
@@ -47,7 +48,11 @@ export const happening: fc.Arbitrary<Happening> = fc.oneof(
   fc.record({
     what: fc.constant("check" as const),
     event: fc.oneof(
-      fc.record({ type: fc.constant("present" as const), sessions: fc.dictionary(identity, sid, { minKeys: 1 }) }),
+      fc.record({
+        type: fc.constant("present" as const),
+        sessions: fc.dictionary(identity, sid, { minKeys: 1 }),
+        askedAt: fc.integer({ min: -2000, max: 0 }),
+      }),
       fc.constant({ type: "unknown" as const }),
     ),
   }),
@@ -89,6 +94,8 @@ export class MachineRun {
   #absentSince: number | null = null;
   #sessions = new Map<string, string>();
   #isToldGone = false;
+  /** Since the client delegated, at 0. */
+  #isSeenSince = false;
   #isAborted = false;
   #isRoomOlder = false;
 
@@ -127,7 +134,7 @@ export class MachineRun {
         if (wakeAt(this.#job) <= this.#now) this.#apply({ type: "due" });
         return;
       case "check":
-        return this.#isChecking ? this.#check(one.event) : undefined;
+        return this.#isChecking ? this.#check(fromNow(one.event, this.#now)) : undefined;
       case "absent": {
         const roomSince = { older: -1e9, younger: this.#now + 1, none: null }[one.room];
         return this.#isChecking ? this.#check({ type: "absent", roomSince }) : undefined;
@@ -150,7 +157,7 @@ export class MachineRun {
     this.#lastCheck = event.type;
     if (event.type === "present") {
       this.#sessions = new Map(Object.entries(event.sessions));
-      this.#back();
+      this.#back(event.askedAt);
     }
     if (event.type === "absent") this.#absentSince ??= this.#now;
     // A session that is forgotten can't be older or younger than anything.
@@ -163,14 +170,14 @@ export class MachineRun {
       // Delegated at 0.
       if (event.at >= 0 || this.#job.state === "leaving") {
         this.#sessions.set(event.identity, event.sid);
-        this.#back();
+        this.#back(event.at);
       }
     } else if (event.type === "left") {
       const isOurs = this.#sessions.get(event.identity) === event.sid ||
         !this.#sessions.has(event.identity) && this.#job.state === "waiting";
       const isReplaced = event.reason === "DUPLICATE_IDENTITY" || event.reason === "MIGRATION";
       const isInterrupted = event.reason === "STATE_MISMATCH" || event.reason === "SERVER_SHUTDOWN";
-      const isEarlier = event.at < (event.reason === "CONNECTION_TIMEOUT" ? 20_000 : 0);
+      const isEarlier = event.at < (event.reason === "CONNECTION_TIMEOUT" ? 20_000 : this.#isSeenSince ? 0 : 6000);
       if (isOurs && !isReplaced && !isInterrupted && !isEarlier) this.#isToldGone = true;
       if (isOurs && !isReplaced) this.#sessions.delete(event.identity);
     } else {
@@ -180,7 +187,8 @@ export class MachineRun {
     this.#apply(event);
   }
 
-  #back(): void {
+  #back(at: number): void {
+    this.#isSeenSince ||= at >= 0;
     this.#absentSince = null;
     this.#isToldGone = false;
   }
@@ -227,4 +235,8 @@ export class MachineRun {
     }[end];
     if (!isFine) throw new Error(`ended as "${end}" on ${JSON.stringify(event)}`);
   }
+}
+
+function fromNow(event: Extract<JobEvent, { type: "present" | "unknown" }>, now: number): typeof event {
+  return event.type === "present" ? { ...event, askedAt: now + event.askedAt } : event;
 }

@@ -64,7 +64,7 @@ export const aborted = (sid: string, reason: string, at = NOW): JobEvent => (
   { type: "aborted", identity: "hash", sid, reason, at }
 );
 export const joined = (sid: string, identity = "hash", at = NOW): JobEvent => ({ type: "joined", identity, sid, at });
-export const present = (sid: string): JobEvent => ({ type: "present", sessions: { hash: sid } });
+export const present = (sid: string): JobEvent => ({ type: "present", sessions: { hash: sid }, askedAt: NOW });
 export const answered = (action: "restart" | "send", outcome: ActionOutcome): JobEvent => ({
   type: "answered",
   action,

@@ -41,11 +41,18 @@ const ROWS: readonly Row[] = [
     state: "connected",
     sessions: { hash: "PA_1" },
   }],
-  ["waiting, left (the join was missed): checked", WAITING, left("PA_1", "CLIENT_INITIATED"), {
-    effects: ["check"],
-    state: "waiting",
-    hint: "left",
-  }],
+  [
+    "waiting, left (the join was missed): checked",
+    { ...WAITING, delegatedAt: NOW - 6000, timerStartedAt: NOW - 6000 },
+    left("PA_1", "CLIENT_INITIATED"),
+    { effects: ["check"], state: "waiting", hint: "left" },
+  ],
+  [
+    "waiting, left a moment after the delegation, if the SFU's clock is right: the next session is waited for",
+    { ...WAITING, delegatedAt: NOW - 5999, timerStartedAt: NOW - 5999 },
+    left("PA_1", "CLIENT_INITIATED"),
+    { effects: ["check"], state: "waiting", hint: "none" },
+  ],
   ["waiting, left, absent: leaving", { ...WAITING, hint: "left" }, ABSENT, { effects: ["send"], state: "leaving" }],
   ["waiting, left, unknown: checked again soon", { ...WAITING, hint: "left" }, UNKNOWN, {
     effects: [],
@@ -221,7 +228,24 @@ const ROWS: readonly Row[] = [
       callAt: NOW + 7000,
     },
   ],
-  ["connected, the tracked session left: checked", CONNECTED, left("PA_1", "CLIENT_INITIATED"), {
+  [
+    "connected, left a moment after the delegation, not seen since: the next session is waited for",
+    CONNECTED,
+    left("PA_1", "CLIENT_INITIATED"),
+    { effects: ["check"], state: "waiting", hint: "none", sessions: {}, connectedAt: null },
+  ],
+  [
+    "connected, left a moment after the delegation, seen since: checked",
+    { ...CONNECTED, connectedAt: NOW - 500 },
+    left("PA_1", "CLIENT_INITIATED"),
+    { effects: ["check"], state: "connected", hint: "left" },
+  ],
+  ["connected, found by a check that was long on its way: in a session from when it was asked", CONNECTED, {
+    type: "present",
+    sessions: { hash: "PA_2" },
+    askedAt: NOW - 2000,
+  }, { effects: [], sessions: { hash: "PA_2" }, connectedAt: NOW - 2000 }],
+  ["connected, the tracked session left: checked", SETTLED, left("PA_1", "CLIENT_INITIATED"), {
     effects: ["check"],
     state: "connected",
     hint: "left",
