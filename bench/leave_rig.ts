@@ -159,6 +159,7 @@ export class LeaveService implements AsyncDisposable {
         LIVEKIT_FEDERATION_URL_OVERRIDES: urls.join(),
         LIVEKIT_CS_API_URL_OVERRIDES: urls.map((url) => `${url}/${place.caller}`).join(),
         LIVEKIT_EXTRA_CA_FILE: `${folder}/ca.pem`,
+        LIVEKIT_STARTUP_CHECKS: "off",
       },
       stdin: "null",
       stdout: "null",

@@ -34,6 +34,8 @@ export const PEOPLE = 3;
 const CRASH_INTERVAL_MS = 120_000;
 const START_MS = 1000;
 const PAGE_LOAD_MS = 50;
+// LiveKit orders a full reconnect of a session that stands.
+const STANDS_AFTER_MS = 1000;
 const MAX_CLOCK_ERROR_MS = 1_200_000;
 const HOSTILE_JOBS = 4;
 const MIN_DELAY_IN_A_FLOOD_MS = 100_000;
@@ -110,6 +112,7 @@ export const wildScript: fc.Arbitrary<Command[]> = fc.array(
 export class Play {
   readonly #world: World;
   readonly #delayMs: number;
+  readonly #joinedAt = new Map<number, number>();
   #delayIds = 0;
   #crashedAt = -Infinity;
   #clockMs = 0;
@@ -152,6 +155,7 @@ export class Play {
       case "full reconnect": {
         if (!this.isAlive(command.who)) return;
         const { room, identity } = this.#nameOf(command.who);
+        if (time.elapsed() - (this.#joinedAt.get(command.who) ?? 0) < STANDS_AFTER_MS) return;
         sfu.leave(room, identity, "STATE_MISMATCH");
         return this.#rejoin(command.who, FULL_RECONNECT_MS);
       }
@@ -282,6 +286,7 @@ export class Play {
 
   #join(who: number): void {
     const { room, identity } = this.#nameOf(who);
+    this.#joinedAt.set(who, this.#world.time.elapsed());
     this.#world.sfu.join(room, identity);
   }
 

@@ -215,8 +215,9 @@ function send(job: Job): Step {
 }
 
 function connect(job: Job, { identity, sid, at }: EventOf<"joined">): Step {
-  // The end of a session from before the delegation may be on its way.
-  if (job.state !== "leaving" && at < begunAt(job)) return check(job);
+  // The end of a session from before the delegation may be on its way. Where a gap moved the timer, the clock by which the
+  // join was signed may have been set by as much.
+  if (job.state !== "leaving" && at < Math.min(job.delegatedAt, job.timerStartedAt)) return check(job);
   const sessions = { ...job.sessions, [identity]: sid };
   // A webhook that comes late is about a session that began before a room which was made meanwhile.
   return job.state === "connected" ? seen(job, sessions, at) : connected({ ...job, sessions }, at);
@@ -255,7 +256,7 @@ function left(job: Job, event: EventOf<"left">, { now }: StepContext): Step {
   const rest: Job = { ...job, sessions: without(job.sessions, event.identity) };
   if (end === "interrupted") return check(rest);
   // Whoever was not seen since the client delegated may have left a moment before.
-  const isSeenSince = job.connectedAt !== null && job.connectedAt >= begunAt(job);
+  const isSeenSince = job.connectedAt !== null && job.connectedAt >= job.delegatedAt;
   if (isOfSessionBefore(job, event, isSeenSince ? 0 : CLOCK_DOUBT_MS)) return endAttempt(rest, now);
   return check({
     ...rest,
@@ -293,12 +294,7 @@ function endAttempt(job: Job, now: number): Running {
 
 /** Whether the session of an event ended before the client delegated, or had died by then. */
 function isOfSessionBefore(job: Job, { reason, at }: EventOf<"left" | "aborted">, doubtMs = 0): boolean {
-  return at < begunAt(job) + (isNoticedLate(reason) ? TIME_OUT_NOTICE_MS : doubtMs);
-}
-
-/** When the client delegated: by the earlier of the two clocks that may have measured it. */
-function begunAt({ delegatedAt, timerStartedAt }: Job): number {
-  return Math.min(delegatedAt, timerStartedAt);
+  return at < job.delegatedAt + (isNoticedLate(reason) ? TIME_OUT_NOTICE_MS : doubtMs);
 }
 
 /** Whether the SFU has visibly not crashed since the session began: a room does not outlive a crash. */
