@@ -123,9 +123,18 @@ Deno.test("a session lasts as long as the lease, and is never seen again after i
     await sleepFor(2 * SHORT_MS);
     await two.beat(beatOf(SHORT_MS, true, []));
     assert.notEqual(await beat(LONG_MS), next);
-    await server.cli("FLUSHALL");
-    const { tokens } = await one.beat(beatOf(LONG_MS, true, []));
-    assert.equal(tokens.size, SHARD_COUNT);
+  }));
+
+Deno.test("no session and no token is seen again in a Redis that has lost its data, or the last of it", () =>
+  onStage(async ({ one, server }) => {
+    const seen: string[] = [];
+    for (const lose of [["SET", "{lk-jwt:jobs}:fence", "0"], ["FLUSHALL"], ["FLUSHALL"]]) {
+      const { session, tokens } = await one.beat(beatOf(LONG_MS, true, []));
+      seen.push(session, ...tokens.values());
+      await server.cli("DEL", "{lk-jwt:jobs}:leases", "{lk-jwt:jobs}:shards");
+      await server.cli(...lose);
+    }
+    assert.equal(new Set(seen).size, 3 * (1 + SHARD_COUNT));
   }));
 
 Deno.test("without a lease nothing is stored", () =>

@@ -6,7 +6,7 @@
 local lease_end, session = lease_of(ME)
 local is_changed = lease_end <= now
 local claims = ARGV[4] == 'free' or ARGV[4] == 'unless lapsed' and not is_changed
-if is_changed then session = redis.call('INCR', FENCE) end
+if is_changed then session = next_fence() end
 redis.call('HSET', LEASES, ME, (now + ARGV[2]) .. ' ' .. session .. ' ' .. ARGV[3])
 
 local replicas, fitting, is_live, is_full, next_end = 0, {}, {}, {}, now + ARGV[2]
@@ -47,7 +47,7 @@ if not is_full[ME] then
   end
 end
 local function claim(shard)
-  token_of[shard] = ME .. ' ' .. redis.call('INCR', FENCE)
+  token_of[shard] = ME .. ' ' .. next_fence()
   redis.call('HSET', SHARDS, shard, token_of[shard])
   mine = mine + 1
   is_changed = true
@@ -71,4 +71,4 @@ for shard = 0, SHARD_COUNT - 1 do
   local token = token_of[tostring(shard)]
   tokens[shard + 1] = token and replica_in(token) == ME and token or ''
 end
-return {tostring(session), replicas, share, next_end - now, tokens}
+return {session, replicas, share, next_end - now, tokens}

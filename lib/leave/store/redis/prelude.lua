@@ -1,7 +1,8 @@
 -- What all scripts begin with: the keys by name, who owns a shard, and the small steps that several scripts have in common.
 --
 -- `leases` has one field per replica: when its lease ends, the number of its session, which is new whenever the lease had
--- ended before, and whether it is full: no more jobs fit. `shards` has one field per owned shard: the owner, and the fence, a number that is new with each owner.
+-- ended before, and whether it is full: no more jobs fit. `shards` has one field per owned shard: the owner, and the fence,
+-- a number that is new with each owner. `fence` is the last of these numbers.
 -- `known` is the number of fields of the hash as these scripts have left it: another number means that somebody else wrote.
 
 local JOBS, LEASES, SHARDS, FENCE, KNOWN, OWNERSHIP = unpack(KEYS)
@@ -37,6 +38,13 @@ local function owner_of(shard)
   local replica = token and replica_in(token)
   if replica and lease_of(replica) > now then return replica end
   return nil
+end
+
+-- A number, as text, that was never given before: counted from the time in µs, since Redis may have lost what it gave.
+local function next_fence()
+  local fence = string.format('%.0f', math.max(redis.call('INCR', FENCE), time[1] * 1000000 + time[2]))
+  redis.call('SET', FENCE, fence)
+  return fence
 end
 
 -- Makes all replicas ask who owns what, or go through the hash.
