@@ -113,7 +113,7 @@ Deno.test("once a shard is another's, nothing that its old owner writes, removes
   }));
 
 Deno.test("a session lasts as long as the lease, and is never seen again after it", () =>
-  onStage(async ({ one, two, server }) => {
+  onStage(async ({ one, two }) => {
     const beat = async (leaseMs: number) => (await one.beat(beatOf(leaseMs, true, []))).session;
     const session = await beat(SHORT_MS);
     assert.equal(await beat(SHORT_MS), session);

@@ -7,6 +7,7 @@ import { setTimeout as sleepFor } from "node:timers/promises";
 import type { Identity, RoomAlias } from "../../lib/livekit/identity.ts";
 import { keyText } from "../../lib/leave/machine/job.ts";
 import { MAX_ENTRIES, shardOf } from "../../lib/leave/store/redis/commands.ts";
+import { encodeJob } from "../../lib/leave/store/stored_job.ts";
 import { gate, numberOf, Replica, shared, until } from "./replica.ts";
 import { RedisServer } from "../../testing/redis_server.ts";
 import { sampleJob } from "../leave/sample_jobs.ts";
@@ -82,6 +83,25 @@ Deno.test("a replica takes no rooms over for whose jobs it has no place, and ano
   await using three = await Replica.open(server.url);
   await until(() => three.jobs.size === ROOMS);
   assert.equal(two.jobs.size, 0);
+});
+
+Deno.test("a replica that is full asks for no jobs, and takes in what it missed when they fit again", async () => {
+  await using server = await RedisServer.start();
+  await using replica = await Replica.open(server.url);
+  for (let n = 0; n < 5; n++) await replica.accept(jobIn(n, n));
+  replica.fits = 1;
+  const asked = { leaveBeat: 0, leaveScan: 0 };
+  const run = replica.connection.run.bind(replica.connection);
+  replica.connection.run = (script, ...args) => {
+    if (script === "leaveBeat" || script === "leaveScan") asked[script]++;
+    return run(script, ...args);
+  };
+  const { field, value } = encodeJob(jobIn(5, 5));
+  await server.cli("HSET", "lk-jwt:jobs", field, value);
+  await until(() => asked.leaveBeat >= 4);
+  assert.equal(asked.leaveScan, 0);
+  replica.fits = Infinity;
+  await until(() => replica.jobs.has(keyText(jobIn(5, 5))));
 });
 
 Deno.test("a replica that is stopped gives its rooms back at once, in fair shares", async () => {

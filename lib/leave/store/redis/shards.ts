@@ -283,7 +283,7 @@ export class RedisShards {
       // Redis may be lost again meanwhile.
       this.#mustRecover = false;
       this.#recover();
-    } else if (this.#toScan.size > 0) {
+    } else if (this.#toScan.size > 0 && !this.#deps.listener.isFull()) {
       this.#scanning = this.#scan().finally(() => this.#scanning = null);
       await this.#scanning;
     } else if (this.#mustFlush) {
