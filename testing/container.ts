@@ -4,6 +4,7 @@
 import assert from "node:assert/strict";
 import { setTimeout as sleep } from "node:timers/promises";
 import { BackgroundProcess } from "./child_process.ts";
+import { confinedAsBySystemd } from "./systemd_filters.ts";
 
 /** The user of the image; on this machine nothing belongs to it. */
 export const CONTAINER_UID = 65_532;
@@ -13,9 +14,9 @@ const STOP_GRACE_MS = 15_000;
 
 // The shell joins the memory limit and gives up writing before it becomes the executable. Its own variables go again.
 // Whoever attacks from another machine takes no processor time from the service: here it goes first instead.
-function enter(
-  { memoryProcessesFile, writableDirectory, resolverFile, uid = CONTAINER_UID, onlyInternet = false }: ContainerOptions,
-): string {
+function enter(options: ContainerOptions): string {
+  const { memoryProcessesFile, writableDirectory, resolverFile, uid = CONTAINER_UID, systemdFilters, root } = options;
+  const filters: readonly string[] = systemdFilters === undefined ? [] : confinedAsBySystemd(systemdFilters);
   return `
 ${memoryProcessesFile === undefined ? "" : `echo $$ > '${memoryProcessesFile}' || exit 91`}
 ${writableDirectory === undefined ? "" : `mount --bind '${writableDirectory}' '${writableDirectory}' || exit 92`}
@@ -23,25 +24,42 @@ ${resolverFile === undefined ? "" : `mount --bind '${resolverFile}' /etc/resolv.
 for mount in / /tmp /dev/shm; do
   ! mountpoint -q "$mount" || mount -o remount,bind,ro "$mount" || exit 92
 done
-exec env -u PATH -u PWD -- nice -n -10 setpriv --reuid=${uid} --regid=${uid} \\
+${root === undefined ? "" : makeRoot(root)}
+exec env -u PATH -u PWD -- nice -n -10 ${root === undefined ? "" : `/usr/sbin/chroot ${ROOT}`} \\
+  setpriv --reuid=${uid} --regid=${uid} \\
   --clear-groups --no-new-privs --inh-caps=-all --bounding-set=-all --pdeathsig=KILL -- \\
-  ${onlyInternet ? `/usr/bin/python3 -c '${REFUSE_OTHER_SOCKETS}'` : ""} "$0" "$@"`;
+  ${filters.map((argument) => `'${argument}'`).join(" ")} "$0" "$@"`;
 }
 
-// As systemd does it for RestrictAddressFamilies=AF_INET AF_INET6: a seccomp filter of socket(2), by its number on this
-// architecture, that refuses with EAFNOSUPPORT.
-const REFUSE_OTHER_SOCKETS = `
-import ctypes, os, platform, struct, sys
-number = {"x86_64": 41, "aarch64": 198}[platform.machine()]
-code = [(0x20, 0, 0, 0), (0x15, 0, 4, number), (0x20, 0, 0, 16), (0x15, 2, 0, 2), (0x15, 1, 0, 10),
-        (0x06, 0, 0, 0x00050000 | 97), (0x06, 0, 0, 0x7fff0000)]
-filters = b"".join(struct.pack("HBBI", *each) for each in code)
-buffer = ctypes.create_string_buffer(filters)
-program = ctypes.create_string_buffer(struct.pack("HxxxxxxQ", len(code), ctypes.addressof(buffer)))
-libc = ctypes.CDLL(None, use_errno=True)
-if libc.prctl(38, 1, 0, 0, 0) or libc.prctl(22, 2, program): sys.exit(93)
-os.execv(sys.argv[1], sys.argv[1:])
+// A directory that every system has (Filesystem Hierarchy Standard, 3.12); nobody outside sees what is mounted there.
+const ROOT = "/mnt";
+
+// What images of Debian have, less what nothing needs: no /tmp, no /home, no /var, no /run but what is asked for.
+function makeRoot(files: Readonly<Record<string, string>>): string {
+  return `
+set -e
+mount -t tmpfs -o mode=755 root ${ROOT}
+cd ${ROOT}
+mkdir -p usr proc dev etc/ssl/certs
+ln -s usr/bin usr/lib usr/lib64 .
+mount --bind /usr usr
+mount -t tmpfs -o mode=755 local usr/local
+mount --bind /proc proc
+for device in null zero full random urandom; do touch dev/$device; mount --bind /dev/$device dev/$device; done
+cp -L /etc/nsswitch.conf /etc/resolv.conf /etc/hosts /etc/ld.so.cache etc
+cp -L /etc/ssl/certs/ca-certificates.crt etc/ssl/certs
+bring() {
+  mkdir -p ".\${2%/*}"
+  if [ -d "$1" ]; then mkdir -p ".$2"; else touch ".$2"; fi
+  mount --bind "$1" ".$2"
+  mount -o remount,bind,ro ".$2"
+}
+${Object.entries(files).map(([path, source]) => `bring '${source}' '${path}'`).join("\n")}
+mount -o remount,bind,ro usr
+mount -o remount,ro usr/local
+mount -o remount,ro ${ROOT}
 `;
+}
 
 /** What runs in a container, and with what. */
 export interface ContainerOptions {
@@ -58,8 +76,15 @@ export interface ContainerOptions {
   readonly resolverFile?: string;
   /** User and group; by default those of the image. */
   readonly uid?: number;
-  /** Sockets of IPv4 and IPv6 only, none of the machine's own. */
-  readonly onlyInternet?: boolean;
+  /** The filters of a unit of systemd, and what becomes of a system call that they don't allow. */
+  readonly systemdFilters?: "EPERM" | "kill";
+  /**
+   * Files and folders of a root of its own, which has nothing else but programs and libraries: where each one is here, by
+   * its path there. The command is one of them.
+   */
+  readonly root?: Readonly<Record<string, string>>;
+  /** The command, when it is not the executable itself with its arguments. */
+  readonly command?: readonly string[];
 }
 
 /** A container that runs, at the latest until this process ends. */
@@ -68,14 +93,14 @@ export class Container implements AsyncDisposable {
   readonly #executable: string;
 
   constructor(options: ContainerOptions) {
-    const { executable, args = [], variables, logFile } = options;
+    const { executable, args = [], variables, logFile, command = [executable, ...args] } = options;
     assert.equal(Deno.uid(), 0, "Cannot make a container: run this test as root, or through sudo");
     this.#executable = executable;
     this.process = new BackgroundProcess({
       name: "the container",
       program: "unshare",
       args: ["--mount", "--propagation=private", "--pid", "--fork", "--kill-child", "--mount-proc"]
-        .concat("--", "/bin/sh", "-c", enter(options), executable, ...args),
+        .concat("--", "/bin/sh", "-c", enter(options), ...command),
       env: { ...variables, PATH: "/usr/sbin:/usr/bin:/sbin:/bin" },
       clearEnv: true,
       logFile,
@@ -112,12 +137,14 @@ export class Container implements AsyncDisposable {
   }
 }
 
-// The path is in a directory made for this run, so that only the container's process can have it.
+// The file is one made for this run, so that only the container's process can have it; its path may be another inside.
 function findByExecutable(executable: string): number | undefined {
+  const { dev, ino } = Deno.statSync(executable);
   for (const { name } of Deno.readDirSync("/proc")) {
     if (!/^\d+$/.test(name)) continue;
     try {
-      if (Deno.readLinkSync(`/proc/${name}/exe`) === executable) return Number(name);
+      const running = Deno.statSync(`/proc/${name}/exe`);
+      if (running.dev === dev && running.ino === ino) return Number(name);
     } catch {
       // A kernel thread, or a process that has just ended.
     }

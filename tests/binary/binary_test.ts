@@ -11,6 +11,7 @@ import { startBackend } from "./backend.ts";
 import { Container, CONTAINER_UID } from "../../testing/container.ts";
 import { compileInto, type Executable, provideExecutable } from "../../testing/executable.ts";
 import { createMemoryGroup } from "../../testing/memory_group.ts";
+import { confinedAsBySystemd } from "../../testing/systemd_filters.ts";
 
 const START_TIMEOUT_MS = 10_000;
 const STOP_GRACE_MS = 15_000;
@@ -181,6 +182,39 @@ for (const store of ["Redis", "a state directory"] as const) {
     assert.equal(await service.stop({ graceMs: STOP_GRACE_MS }), 0, service.output());
   });
 }
+
+// What docs/troubleshooting.md says about a text that is seen when the executable does not start.
+async function explanationOf(seen: string): Promise<string> {
+  const page = await Deno.readTextFile(new URL("../../docs/troubleshooting.md", import.meta.url));
+  return page.split("\n").find((line) => line.includes(seen)) ?? "";
+}
+
+Deno.test("where memory can't become executable, the executable ends with a text that is explained", async () => {
+  // PR_SET_MDWE, as systemd sets it for MemoryDenyWriteExecute=true.
+  const refuse = "import ctypes, os, sys\nif ctypes.CDLL(None).prctl(65, 1, 0, 0, 0): sys.exit(94)\n" +
+    "os.execv(sys.argv[1], sys.argv[1:])";
+  const { code, stderr } = await new Deno.Command("python3", { args: ["-c", refuse, executable.path, "--version"] })
+    .output();
+  assert.notEqual(code, 94, "Cannot try it: the kernel has no PR_SET_MDWE (Linux 6.3)");
+  const text = "Check failed: 12 == (*__errno_location ()).";
+  assert.ok(new TextDecoder().decode(stderr).includes(text));
+  assert.match(await explanationOf(text), /MemoryDenyWriteExecute/);
+});
+
+Deno.test({
+  name:
+    "where system calls are filtered, the executable runs if a refused one is an error, else it ends as is explained",
+  ignore: Deno.build.arch !== "x86_64", // elsewhere V8 asks for no memory protection keys
+  async fn() {
+    const run = (others: "EPERM" | "kill") => {
+      const [program, ...args] = confinedAsBySystemd(others);
+      return new Deno.Command(program, { args: [...args, executable.path, "--version"] }).output();
+    };
+    assert.equal((await run("EPERM")).code, 0);
+    assert.equal((await run("kill")).signal, "SIGSYS");
+    assert.match(await explanationOf("status=31/SYS"), /SystemCallErrorNumber=EPERM/);
+  },
+});
 
 interface RunOptions {
   readonly path?: string;

@@ -76,6 +76,10 @@ Deno.test("the unit lets V8 make memory executable, and says why", () => {
   assert.match(unit, /^# V8 .*\nMemoryDenyWriteExecute=false$/m);
 });
 
+Deno.test("the unit lets V8 live with a system call that is refused, and says why", () => {
+  assert.match(unit, /^# V8 .*\nSystemCallErrorNumber=EPERM$/m);
+});
+
 Deno.test("the unit gives the service longer to stop than it takes for its requests", () => {
   const [timeout = ""] = settings("TimeoutStopSec");
   assert.match(timeout, /^\d+s$/);

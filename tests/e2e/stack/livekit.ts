@@ -32,6 +32,8 @@ export interface LiveKitOptions {
   readonly apiKey: string;
   /** At least 32 characters. */
   readonly apiSecret: string;
+  /** Further API keys, each with its secret. */
+  readonly furtherKeys?: Readonly<Record<string, string>>;
   /** Where it sends its webhooks. */
   readonly webhookUrls?: readonly string[];
   /** Whether whoever joins creates the room: the mistake that voids restricted access. */
@@ -169,7 +171,7 @@ export async function startLiveKit(options: LiveKitOptions): Promise<LiveKit> {
       stun_servers: [`127.0.0.1:${stunPort}`], // nobody is there; without it clients are sent to a public one
     },
     room: { auto_create: options.autoCreate ?? false },
-    keys: { [options.apiKey]: options.apiSecret },
+    keys: { ...options.furtherKeys, [options.apiKey]: options.apiSecret },
     ...(options.webhookUrls === undefined ? {} : { webhook: { api_key: options.apiKey, urls: options.webhookUrls } }),
   };
   await Deno.writeTextFile(`${folder}/livekit.yaml`, JSON.stringify(config, null, 2)); // JSON is YAML

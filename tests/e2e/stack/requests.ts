@@ -14,6 +14,9 @@ const GRANT = v.strictObject({ url: v.string(), jwt: v.string() });
 /** A token and where it is good. */
 export type Grant = v.InferOutput<typeof GRANT>;
 
+/** Where requests go. */
+export type Recipient = Pick<ServiceProcess, "post">;
+
 /** Routes that give tokens. */
 export type TokenRoute = "/sfu/get" | "/get_token";
 /** Routes that take a delayed leave event. */
@@ -29,7 +32,7 @@ export interface RequestOptions {
 
 /** Makes a request. */
 export async function ask(
-  service: ServiceProcess,
+  service: Recipient,
   route: DelegationRoute,
   seat: Seat,
   { membership, openIdToken }: RequestOptions = {},
@@ -43,7 +46,7 @@ export async function ask(
 
 /** Asks for a token, which must be granted. */
 export async function grantFor(
-  service: ServiceProcess,
+  service: Recipient,
   route: TokenRoute,
   seat: Seat,
   options: RequestOptions = {},
@@ -55,7 +58,7 @@ export async function grantFor(
 
 /** Hands a delayed leave event over, which must be taken. */
 export async function handOver(
-  service: ServiceProcess,
+  service: Recipient,
   route: DelegationRoute,
   seat: Seat,
   options: RequestOptions & { readonly membership: Membership },
@@ -69,7 +72,8 @@ export function aliasOf(roomId: string): string {
   return createHash("sha256").update(JSON.stringify([roomId, SLOT])).digest("base64").replace(/=+$/, "");
 }
 
-function bodyOf(route: DelegationRoute, { user, roomId, deviceId }: Seat): Record<string, unknown> {
+/** The body of a request, without its token. */
+export function bodyOf(route: DelegationRoute, { user, roomId, deviceId }: Seat): Record<string, unknown> {
   if (route === "/sfu/get") return { room: roomId, device_id: deviceId };
   const member = { id: MEMBER_ID, claimed_user_id: user.userId, claimed_device_id: deviceId };
   return { room_id: roomId, slot_id: SLOT, member };

@@ -29,6 +29,8 @@ export interface SynapseOptions {
   readonly ca: CertificateAuthority;
   /** Further settings of homeserver.yaml, or other values for those below. */
   readonly settings?: Readonly<Record<string, unknown>>;
+  /** Where it also answers without TLS, to those inside. */
+  readonly internalPort?: number;
 }
 
 /** A homeserver that runs. */
@@ -64,12 +66,12 @@ export function installSynapse(): Promise<string> {
  *
  * @throws MissingProgram, or an Error with the server's log.
  */
-export async function startSynapse({ host, ca, settings = {} }: SynapseOptions): Promise<Synapse> {
+export async function startSynapse({ host, ca, settings = {}, internalPort }: SynapseOptions): Promise<Synapse> {
   const installation = await installSynapse();
   const folder = await Deno.makeTempDir({ prefix: "lk-jwt-service-synapse-" });
   const port = await freePort();
   const serverName = `${host}:${port}`;
-  await writeFiles(folder, { serverName, port, ca, settings });
+  await writeFiles(folder, { serverName, port, internalPort, ca, settings });
   const process = new BackgroundProcess({
     name: `Synapse "${serverName}"`,
     program: pythonOf(installation),
@@ -90,11 +92,13 @@ export async function startSynapse({ host, ca, settings = {} }: SynapseOptions):
 interface FileOptions {
   readonly serverName: string;
   readonly port: number;
+  readonly internalPort: number | undefined;
   readonly ca: CertificateAuthority;
   readonly settings: Readonly<Record<string, unknown>>;
 }
 
-async function writeFiles(folder: string, { serverName, port, ca, settings }: FileOptions): Promise<void> {
+async function writeFiles(folder: string, options: FileOptions): Promise<void> {
+  const { ca, settings } = options;
   const { certificate, privateKey } = await ca.issue({
     dnsNames: ["localhost"],
     addresses: ["127.0.0.1", "::1"],
@@ -106,7 +110,7 @@ async function writeFiles(folder: string, { serverName, port, ca, settings }: Fi
     "signing.key": `ed25519 a_e2e ${randomBytes(32).toString("base64").replace(/=$/, "")}\n`,
     // JSON is YAML.
     "log.yaml": JSON.stringify(LOGGING),
-    "homeserver.yaml": JSON.stringify({ ...homeserverConfig(folder, serverName, port), ...settings }, null, 2),
+    "homeserver.yaml": JSON.stringify({ ...homeserverConfig(folder, options), ...settings }, null, 2),
   };
   for (const [name, text] of Object.entries(files)) await Deno.writeTextFile(`${folder}/${name}`, text);
 }
@@ -120,7 +124,11 @@ const LOGGING = {
 
 const NO_LIMIT = { per_second: 1000, burst_count: 1000 };
 
-function homeserverConfig(folder: string, serverName: string, port: number): Record<string, unknown> {
+function homeserverConfig(
+  folder: string,
+  { serverName, port, internalPort }: FileOptions,
+): Record<string, unknown> {
+  const listener = { type: "http", resources: [{ names: ["client", "federation"] }] };
   return {
     server_name: serverName,
     public_baseurl: `https://${serverName}/`,
@@ -146,12 +154,9 @@ function homeserverConfig(folder: string, serverName: string, port: number): Rec
     rc_room_creation: NO_LIMIT,
     rc_login: { address: NO_LIMIT, account: NO_LIMIT, failed_attempts: NO_LIMIT },
     rc_joins: { local: NO_LIMIT, remote: NO_LIMIT },
-    listeners: [{
-      port,
-      bind_addresses: loopbackAddresses(),
-      type: "http",
-      tls: true,
-      resources: [{ names: ["client", "federation"] }],
-    }],
+    listeners: [
+      { ...listener, port, bind_addresses: loopbackAddresses(), tls: true },
+      ...(internalPort === undefined ? [] : [{ ...listener, port: internalPort, bind_addresses: ["127.0.0.1"] }]),
+    ],
   };
 }
