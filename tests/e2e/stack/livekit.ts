@@ -9,6 +9,7 @@ import { BackgroundProcess, runToEnd } from "../../../testing/child_process.ts";
 const VERSION = "1.13.5";
 const MODULE = "github.com/livekit/livekit-server/cmd/server";
 const START_TIMEOUT_MS = 30_000;
+const START_ATTEMPTS = 3;
 const LOOPBACK_INTERFACE = Deno.build.os === "darwin" ? "lo0" : "lo";
 
 const LIVEKIT: Tool = {
@@ -156,6 +157,18 @@ export function installLiveKit(): Promise<string> {
  */
 export async function startLiveKit(options: LiveKitOptions): Promise<LiveKit> {
   const installation = await installLiveKit();
+  for (let attempt = 1;; attempt++) {
+    try {
+      return await startOnFreePorts(installation, options);
+    } catch (error) {
+      // Somebody else on this machine has taken one since it was found free.
+      const isTaken = error instanceof Error && error.message.includes("address already in use");
+      if (!isTaken || attempt === START_ATTEMPTS) throw error;
+    }
+  }
+}
+
+async function startOnFreePorts(installation: string, options: LiveKitOptions): Promise<LiveKit> {
   const folder = await Deno.makeTempDir({ prefix: "lk-jwt-service-livekit-" });
   const [port, tcpPort, udpPort, stunPort] = [await freePort(), await freePort(), await freePort(), await freePort()];
   const config = {
