@@ -35,14 +35,14 @@ export class Semaphore {
    * Takes a permit, first come first served.
    *
    * @param limit For this caller, where it is not the semaphore's own.
-   * @returns null when the signal was aborted before.
+   * @returns null when the signal was aborted before; a promise only where there is something to wait for.
    */
-  acquire(key: string, signal: AbortSignal, limit: number = this.#limit): Promise<Permit | null> {
-    if (signal.aborted) return Promise.resolve(null);
+  acquire(key: string, signal: AbortSignal, limit: number = this.#limit): Permit | null | Promise<Permit | null> {
+    if (signal.aborted) return null;
     const held = this.#held.get(key) ?? 0;
     if (held < limit) {
       this.#held.set(key, held + 1);
-      return Promise.resolve(this.#permit(key));
+      return this.#permit(key);
     }
     return new Promise((resolve) => {
       const queue = this.#waiting.get(key) ?? new Set();

@@ -158,5 +158,9 @@ function encode(request: OutboundRequest, proxy: Proxy | null, userAgent: string
   if (!isWritable) throw new OutboundError("protocol", `Cannot write a request to ${formatHostAndPort(host, port)}`);
   if (isHandedOver) head += proxyAuthorization(proxy);
   if (body === undefined) return ASCII.encode(`${head}\r\n`);
-  return Buffer.concat([ASCII.encode(`${head}content-length: ${body.length}\r\n\r\n`), body]);
+  head += `content-length: ${body.length}\r\n\r\n`;
+  const bytes = new Uint8Array(head.length + body.length);
+  ASCII.encodeInto(head, bytes);
+  bytes.set(body, head.length);
+  return bytes;
 }

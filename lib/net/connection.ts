@@ -6,9 +6,12 @@ import { classify, noAnswerInTime, OutboundError } from "./outbound_error.ts";
 
 interface Exchange {
   readonly reader: Http1Reader;
+  readonly signal: AbortSignal;
   readonly resolve: (answer: Http1Answer) => void;
   readonly reject: (error: OutboundError) => void;
 }
+
+const ONCE = { once: true };
 
 /** A connection that stands. */
 export class Connection {
@@ -47,24 +50,14 @@ export class Connection {
    */
   exchange(request: Uint8Array, limits: Http1Limits, signal: AbortSignal): Promise<Http1Answer> {
     return new Promise((resolve, reject) => {
-      const abort = () => this.#fail(noAnswerInTime(this.#where));
-      const settle = () => signal.removeEventListener("abort", abort);
-      this.#exchange = {
-        reader: new Http1Reader(limits, this.#where),
-        resolve(answer) {
-          settle();
-          resolve(answer);
-        },
-        reject(error) {
-          settle();
-          reject(error);
-        },
-      };
-      if (signal.aborted) return abort();
-      signal.addEventListener("abort", abort, { once: true });
+      this.#exchange = { reader: new Http1Reader(limits, this.#where), signal, resolve, reject };
+      if (signal.aborted) return this.#abort();
+      signal.addEventListener("abort", this.#abort, ONCE);
       this.#socket.write(request);
     });
   }
+
+  readonly #abort = (): void => this.#fail(noAnswerInTime(this.#where));
 
   /** Ends it. */
   close(): void {
@@ -91,16 +84,21 @@ export class Connection {
   }
 
   #finish(answer: Http1Answer): void {
-    const exchange = this.#exchange;
-    this.#exchange = null;
+    const exchange = this.#endExchange();
     if (!answer.isReusable) this.close();
     exchange?.resolve(answer);
   }
 
   #fail(error: OutboundError): void {
-    const exchange = this.#exchange;
-    this.#exchange = null;
+    const exchange = this.#endExchange();
     this.close();
     exchange?.reject(error);
+  }
+
+  #endExchange(): Exchange | null {
+    const exchange = this.#exchange;
+    this.#exchange = null;
+    exchange?.signal.removeEventListener("abort", this.#abort);
+    return exchange;
   }
 }

@@ -75,8 +75,8 @@ export class IdlePool<Connection extends Reusable> {
     stack.push(idle);
     this.#pools.set(pool, stack);
     this.#all.add(idle);
-    const [oldest] = this.#all;
-    if (this.#all.size > this.#limit && oldest !== undefined) this.#close(oldest);
+    const [oldest] = this.#all.size > this.#limit ? this.#all : [];
+    if (oldest !== undefined) this.#close(oldest);
     this.#cancelSweep ??= this.#clock.setTimer(() => this.#sweep(), SWEEP_MS);
   }
 

@@ -8,7 +8,7 @@ import { countingSignal } from "../../testing/counting_signal.ts";
 const never = new AbortController().signal;
 
 /** The permit or null once it is settled, undefined while it waits. */
-async function state(acquired: Promise<Permit | null>): Promise<Permit | null | undefined> {
+async function state(acquired: ReturnType<Semaphore["acquire"]>): Promise<Permit | null | undefined> {
   return await Promise.race([acquired, new Promise<undefined>((resolve) => setTimeout(() => resolve(undefined), 0))]);
 }
 
@@ -94,7 +94,7 @@ Deno.test("whatever happens, permits never exceed the limit, and in the end noth
     for (const { key, act } of steps) {
       if (act === "acquire") {
         const controller = new AbortController();
-        const settled = semaphore.acquire(key, controller.signal).then((permit) => {
+        const settled = Promise.resolve(semaphore.acquire(key, controller.signal)).then((permit) => {
           if (permit !== null) held[key].push(permit);
         });
         waiting.push({ controller, settled });

@@ -6,8 +6,8 @@ import { CreateRoomRequest, Room } from "@livekit/protocol";
 import { TokenVerifier } from "livekit-server-sdk";
 import { CertificateAuthority } from "../../testing/certificates.ts";
 import { AccessTokenSigner } from "../../lib/livekit/access_token.ts";
-import { roomAlias } from "../../lib/livekit/identity.ts";
-import { RoomService } from "../../lib/livekit/room_service.ts";
+import { parseRoomAlias, type RoomAlias, roomAlias } from "../../lib/livekit/identity.ts";
+import { createRoomMessage, RoomService } from "../../lib/livekit/room_service.ts";
 import { ADVICE, SfuError, type SfuFailure } from "../../lib/livekit/sfu_error.ts";
 import { AddressGuard } from "../../lib/net/address_guard.ts";
 import { OutboundClient } from "../../lib/net/client.ts";
@@ -72,6 +72,22 @@ function playSfu(answer: (request: Request, count: number) => Response | Promise
 
 function room(fields: ConstructorParameters<typeof Room>[0], headers: HeadersInit = {}): Response {
   return new Response(new Room(fields).toBinary().slice(), { headers });
+}
+
+const NAMES: readonly (RoomAlias | null)[] = [
+  ALIAS,
+  roomAlias("!other:example.com", "m.call#ROOM"),
+  ...["short", "x".repeat(42), "x".repeat(44), "x".repeat(256), `${"x".repeat(41)}é`, "é".repeat(43)].map(
+    parseRoomAlias,
+  ),
+];
+
+for (const name of NAMES) {
+  Deno.test(`the message that creates ${name} is what the library encodes`, () => {
+    assert.ok(name !== null);
+    const wanted = { name, emptyTimeout: 300, departureTimeout: 20, maxParticipants: 0 };
+    assert.deepEqual(createRoomMessage(name), new CreateRoomRequest(wanted).toBinary());
+  });
 }
 
 Deno.test("CreateRoom goes below the URL's path prefix, as protobuf, with the times calls have always had", async () => {
