@@ -4,7 +4,7 @@
 import http from "node:http";
 import https from "node:https";
 import net from "node:net";
-import { CertificateAuthority, type CertificateRequest } from "./certificates.ts";
+import { CertificateAuthority, type CertificateRequest, type ServerCertificate } from "./certificates.ts";
 import { AddressGuard } from "../lib/net/address_guard.ts";
 import { OutboundClient, type OutboundClientOptions, type OutboundRequest } from "../lib/net/client.ts";
 import { systemClock } from "../lib/platform.ts";
@@ -15,6 +15,16 @@ import { ListeningServer } from "./listening_server.ts";
 /** An authority that this test process trusts. */
 export const authority: CertificateAuthority = await CertificateAuthority.create();
 setTrust({ certificateDirs: undefined, extraCertificates: authority.certificate });
+
+const issued = new Map<string, Promise<ServerCertificate>>();
+
+/** A certificate of {@link authority}; the same for the same request: each costs a key pair and a signature. */
+function certificateFor(request: CertificateRequest): Promise<ServerCertificate> {
+  const key = JSON.stringify(request);
+  const certificate = issued.get(key) ?? authority.issue(request);
+  issued.set(key, certificate);
+  return certificate;
+}
 
 /** An HTTP server. */
 export function serveHttp(handler: http.RequestListener, host?: string, port?: number): Promise<ListeningServer> {
@@ -28,7 +38,7 @@ export async function serveHttps(
   host?: string,
   port?: number,
 ): Promise<ListeningServer> {
-  const { certificate, privateKey } = await authority.issue(request);
+  const { certificate, privateKey } = await certificateFor(request);
   return await ListeningServer.listen(https.createServer({ cert: certificate, key: privateKey }, handler), host, port);
 }
 

@@ -43,7 +43,7 @@ export interface RecordedRequest {
 export type Handler = (request: ReceivedRequest) => Answer | Promise<Answer>;
 
 const MAX_BODY_BYTES = 1024 * 1024;
-const MAX_RECORDED_REQUESTS = 1000;
+const MAX_RECORDED_REQUESTS = 100;
 // Longer than any client holds an idle connection, so that it is never the server that ends one under a request.
 const KEEP_ALIVE_MS = 120_000;
 

@@ -54,16 +54,20 @@ const FILES = [["/", "text/html"], ["/page.css", "text/css"], ["/page_told.css",
   "text/javascript",
 ], ["/page_call.js", "text/javascript"]] as const;
 
-for (const [path, type] of FILES) {
-  pageTest(`"${path}" is served as ${type}, with a policy that lets nothing else in`, async (get) => {
+pageTest("each file is served as what it is, with a policy that lets nothing else in", async (get) => {
+  for (const [path, type] of FILES) {
     const response = await get(path);
-    assert.equal(response.status, 200);
+    assert.equal(response.status, 200, path);
     assert.equal(response.headers.get("content-type")?.split(";")[0], type);
     assert.match(response.headers.get("content-security-policy") ?? "", /^default-src 'none'; script-src 'self';/);
     const text = await response.text();
-    assert.doesNotMatch(text.replaceAll("http://www.w3.org/2000/svg", ""), /https?:\/\//, "an address elsewhere");
-  });
-}
+    assert.doesNotMatch(
+      text.replaceAll("http://www.w3.org/2000/svg", ""),
+      /https?:\/\//,
+      `${path}: an address elsewhere`,
+    );
+  }
+});
 
 pageTest("a local user's scene shows the room that the SFU stand-in made, and who is in it", async (get) => {
   const { scene, stage } = await playOnPage(get, "local", "!page:localhost");
@@ -121,14 +125,14 @@ const BAD: readonly (readonly [what: string, body: string, complaint: RegExp])[]
   ["an odd device", '{"role":"local","room":"!a","device":"a b"}', /"device"/],
 ];
 
-for (const [what, body, complaint] of BAD) {
-  pageTest(`a scene with ${what} is refused with 400, and says why`, async (get) => {
+pageTest("a scene that cannot be played is refused with 400, and says why", async (get) => {
+  for (const [what, body, complaint] of BAD) {
     const response = await post(get, body);
-    assert.equal(response.status, 400);
+    assert.equal(response.status, 400, what);
     const { error } = v.parse(v.object({ error: v.string() }), await response.json());
-    assert.match(error, complaint);
-  });
-}
+    assert.match(error, complaint, what);
+  }
+});
 
 const ELSEWHERE: readonly (readonly [what: string, status: number, ask: (get: Get) => Promise<Response>])[] = [
   ["a form of another page", 415, (get) => post(get, '{"role":"local","room":"!a"}', { "content-type": "text/plain" })],
@@ -140,13 +144,13 @@ const ELSEWHERE: readonly (readonly [what: string, status: number, ask: (get: Ge
   ["GET where a scene is played", 405, (get) => get("/play")],
 ];
 
-for (const [what, status, ask] of ELSEWHERE) {
-  pageTest(`${what} is refused with ${status}`, async (get) => {
+pageTest("what is no request of the page's own is refused, each with its status", async (get) => {
+  for (const [what, status, ask] of ELSEWHERE) {
     const response = await ask(get);
-    assert.equal(response.status, status);
+    assert.equal(response.status, status, what);
     assert.equal(typeof v.parse(v.object({ error: v.string() }), await response.json()).error, "string");
-  });
-}
+  }
+});
 
 pageTest("with a real SFU the page has LiveKit's client, and may talk to the SFU", async (_, stage) => {
   const real = createPage({ ...stage, sfu: null, sfuUrl: "wss://sfu.example" });

@@ -5,9 +5,9 @@ import assert from "node:assert/strict";
 import { ServiceProcess } from "../../testing/service_process.ts";
 import { requestGrant, Surroundings } from "../../testing/surroundings.ts";
 
-const HALF_SENT = 200;
-// Were each kept in the buffer in which it came, they would take gigabytes.
-const CHUNKS = 40_000;
+const HALF_SENT = 50;
+// Were each kept in the buffer in which it came, they would take over a gigabyte.
+const CHUNKS = 20_000;
 const MAX_PEAK_MIB = 500;
 
 async function connect(service: ServiceProcess): Promise<Deno.TcpConn> {

@@ -20,11 +20,11 @@ async function call(users: number, delayMs: number, apartMs: number) {
   return { world, lost, limited };
 }
 
-for (const users of [1, 4, 8]) {
-  Deno.test(`${users} users at 10 s delay stay in their call for an hour, reconnecting now and then`, async () => {
+for (const users of [1, 8]) {
+  Deno.test(`${users} users at 10 s delay stay in their call for half an hour, reconnecting now and then`, async () => {
     for (const apartMs of [0, 700]) {
       const { world, lost, limited } = await call(users, 10_000, apartMs);
-      for (let minute = 0; minute < 60; minute++) {
+      for (let minute = 0; minute < 30; minute++) {
         const one = person(minute % users, 1, 10_000);
         world.sfu.join(one.room, one.identity);
         await world.time.advance(MINUTE);
@@ -54,7 +54,7 @@ Deno.test("twelve users of 10 s delay are too many: some events fire, most do no
   await world.close();
 });
 
-for (const users of [10, 16, 30]) {
+for (const users of [10, 30]) {
   Deno.test(`a leave waits twelve seconds at most, though ${users} users of 10 s delay are too many`, async () => {
     const { world } = await call(users, 10_000, 100);
     const leaver = person(100, 2, 60 * MINUTE);
@@ -77,7 +77,7 @@ for (const users of [10, 16, 30]) {
 
 Deno.test("a thousand users of 1 h delay are kept up within Synapse's default limit", async () => {
   const { world, lost, limited } = await call(1000, 3_600_000, 20);
-  await world.time.advance(150 * MINUTE);
+  await world.time.advance(100 * MINUTE);
   assert.deepEqual([lost(), limited()], [0, 0]);
   assert.ok(!world.log.text.includes("rc_delayed_event_mgmt"));
   await world.close();
@@ -92,12 +92,12 @@ Deno.test("a meeting of fifty that ends is sent off within a minute of the bucke
   await world.close();
 });
 
-Deno.test("50,000 stored jobs, 5,000 of them in one room, cost one list a room and no call more than needed", async () => {
+Deno.test("10,000 stored jobs, 1,000 of them in one room, cost one list a room and no call more than needed", async () => {
   const world = await World.create();
   const start = world.time.now();
   world.sfu.webhooks = "lost";
-  for (let n = 0; n < 50_000; n++) {
-    const room = n < 5000 ? 0 : 1 + n % 9000;
+  for (let n = 0; n < 10_000; n++) {
+    const room = n < 1000 ? 0 : 1 + n % 1800;
     const delegation = person(n, room, 86_400_000);
     const job: StoredJob = {
       ...delegation,
@@ -117,8 +117,8 @@ Deno.test("50,000 stored jobs, 5,000 of them in one room, cost one list a room a
   }
   await world.restartService(100);
   await world.time.advance(12_000);
-  assert.deepEqual(world.manager.counts, { waiting: 0, connected: 50_000, leaving: 0 });
-  assert.equal(world.sfu.asked.lists, 9001);
+  assert.deepEqual(world.manager.counts, { waiting: 0, connected: 10_000, leaving: 0 });
+  assert.equal(world.sfu.asked.lists, 1801);
   assert.equal(world.sfu.asked.participants, 0);
   assert.ok(world.homeserver.calls.length <= 100 * 25);
   await world.close();

@@ -11,7 +11,7 @@ import { byteMutation } from "../../testing/mutations.ts";
 import { RecordingLog } from "../../testing/recording_log.ts";
 import { signJwt } from "../../testing/signed_webhook.ts";
 
-const RUNS = 1500;
+const RUNS = 600;
 const KEY = "devkey";
 const SECRET = "a secret of at least 32 characters";
 

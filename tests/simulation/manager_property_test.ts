@@ -35,8 +35,8 @@ const delays = fc.constantFrom(10_000, 100_000, 3_600_000);
 // Enough for everybody who means well.
 const limits = fc.constantFrom(Infinity, 5);
 const seeds = fc.integer();
-/** Worlds of each property: 400, or as many as the environment says. */
-const WORLDS = Number(Deno.env.get("SIMULATED_WORLDS") ?? 400);
+/** Worlds of each property: 150, or as many as the environment says. */
+const WORLDS = Number(Deno.env.get("SIMULATED_WORLDS") ?? 150);
 
 interface Setting {
   readonly script: readonly Command[];

@@ -6,7 +6,7 @@ import { FILE_NAME } from "../../../../lib/leave/store/sqlite/file.ts";
 import { ServiceProcess } from "../../../../testing/service_process.ts";
 import { StateDirectory, storedIds } from "./harness.ts";
 
-const ROUNDS = 20;
+const ROUNDS = 8;
 const VERSIONS_PER_ROUND = 1_000_000;
 const MAX_LIFE_MS = 150;
 
