@@ -229,6 +229,12 @@ const ROWS: readonly Row[] = [
     },
   ],
   [
+    "connected, left, joined before the delegation: the leave stands for nothing by itself",
+    { ...CONNECTED, hint: "left", sessions: {} },
+    joined("PA_2", "hash", NOW - 1001),
+    { effects: ["check"], state: "connected", hint: "none", sessions: {} },
+  ],
+  [
     "connected, left a moment after the delegation, not seen since: the next session is waited for",
     CONNECTED,
     left("PA_1", "CLIENT_INITIATED"),
