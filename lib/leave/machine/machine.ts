@@ -217,7 +217,7 @@ function send(job: Job): Step {
 function connect(job: Job, { identity, sid, at }: EventOf<"joined">): Step {
   // The end of a session from before the delegation may be on its way; but whoever joins has not left. Where a gap moved the
   // timer, the clock by which the join was signed may have been set by as much.
-  if (job.state !== "leaving" && at < Math.min(job.delegatedAt, job.timerStartedAt)) {
+  if (job.state !== "leaving" && at < Math.min(job.delegatedAt, job.timerStartedAt) - CLOCK_DOUBT_MS) {
     return check({ ...job, hint: "none" });
   }
   const sessions = { ...job.sessions, [identity]: sid };

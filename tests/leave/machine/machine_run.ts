@@ -168,7 +168,7 @@ export class MachineRun {
   #webhook(event: Extract<JobEvent, { sid: string }>): void {
     if (event.type === "joined") {
       // Delegated at 0.
-      if (event.at >= 0 || this.#job.state === "leaving") {
+      if (event.at >= -6000 || this.#job.state === "leaving") {
         this.#sessions.set(event.identity, event.sid);
         this.#back(event.at);
       }

@@ -111,7 +111,18 @@ const ROWS: readonly Row[] = [
     ),
     { effects: ["check"], hint: "none" },
   ],
-  ["waiting, joined before it delegated: checked", WAITING, joined("PA_0", "hash", NOW - 5000), {
+  [
+    "waiting, joined before it delegated, if the SFU's clock is right: connected",
+    WAITING,
+    joined("PA_0", "hash", NOW - 7000),
+    {
+      effects: ["restart"],
+      state: "connected",
+      sessions: { hash: "PA_0" },
+      connectedAt: NOW - 7000,
+    },
+  ],
+  ["waiting, joined long before it delegated: checked", WAITING, joined("PA_0", "hash", NOW - 7001), {
     effects: ["check"],
     state: "waiting",
   }],
@@ -231,7 +242,7 @@ const ROWS: readonly Row[] = [
   [
     "connected, left, joined before the delegation: the leave stands for nothing by itself",
     { ...CONNECTED, hint: "left", sessions: {} },
-    joined("PA_2", "hash", NOW - 1001),
+    joined("PA_2", "hash", NOW - 7001),
     { effects: ["check"], state: "connected", hint: "none", sessions: {} },
   ],
   [
