@@ -7,6 +7,7 @@ import type { WorldOptions } from "./world.ts";
 export type Sabotage = Pick<WorldOptions, "sabotage" | "sabotageWebhook">;
 
 type Sfu = LeaveManagerDeps["sfu"];
+type Events = LeaveManagerDeps["delayedEvents"];
 
 function withSfu(change: (sfu: Sfu) => Partial<Sfu>): Sabotage {
   return {
@@ -44,33 +45,34 @@ export const ONE_IDENTITY: Sabotage = withSfu((sfu) => ({
     identity.startsWith("@") ? Promise.resolve({ outcome: "absent" }) : sfu.getParticipant(room, identity, signal),
 }));
 
-/** A homeserver that is down for a moment ends the job. */
-export const FAILED_IS_GONE: Sabotage = {
-  sabotage: (deps) => ({
-    ...deps,
-    delayedEvents: {
-      apiOf: (...args) => deps.delayedEvents.apiOf(...args),
-      act: async (...args) => {
-        const result = await deps.delayedEvents.act(...args);
-        return result.outcome.kind === "failed" ? { ...result, outcome: { kind: "gone", how: "not-found" } } : result;
+function withEvents(change: (events: Events, clock: LeaveManagerDeps["clock"]) => Partial<Events>): Sabotage {
+  return {
+    sabotage: (deps) => ({
+      ...deps,
+      delayedEvents: {
+        apiOf: (...args) => deps.delayedEvents.apiOf(...args),
+        act: (...args) => deps.delayedEvents.act(...args),
+        ...change(deps.delayedEvents, deps.clock),
       },
+    }),
+  };
+}
+
+/** Answers of one kind are taken for the word that there is no such event. */
+function takenForGone(kind: "failed" | "refused"): Sabotage {
+  return withEvents((events) => ({
+    act: async (...args) => {
+      const result = await events.act(...args);
+      return result.outcome.kind === kind ? { ...result, outcome: { kind: "gone", how: "not-found" } } : result;
     },
-  }),
-};
+  }));
+}
+
+/** A homeserver that is down for a moment ends the job. */
+export const FAILED_IS_GONE = takenForGone("failed");
 
 /** A missing route (404 M_UNRECOGNIZED) is taken for a missing event. */
-export const UNRECOGNIZED_IS_GONE: Sabotage = {
-  sabotage: (deps) => ({
-    ...deps,
-    delayedEvents: {
-      apiOf: (...args) => deps.delayedEvents.apiOf(...args),
-      act: async (...args) => {
-        const result = await deps.delayedEvents.act(...args);
-        return result.outcome.kind === "refused" ? { ...result, outcome: { kind: "gone", how: "not-found" } } : result;
-      },
-    },
-  }),
-};
+export const UNRECOGNIZED_IS_GONE = takenForGone("refused");
 
 /** Everything that is scheduled comes at one and a half times its time. */
 export const LATE_TIMERS: Sabotage = {
@@ -106,40 +108,19 @@ export const ABORT_ENDS_ALL: Sabotage = {
 };
 
 /** Replaced events are left to themselves. */
-export const NO_CANCELS: Sabotage = withEvents((delayedEvents) => ({
+export const NO_CANCELS = withEvents((events) => ({
   act: (homeserver, delayId, action, signal) =>
     action === "cancel"
       ? Promise.resolve({ outcome: { kind: "done" }, step: "left out" })
-      : delayedEvents.act(homeserver, delayId, action, signal),
+      : events.act(homeserver, delayId, action, signal),
 }));
 
 /** Whoever takes more than five seconds to answer counts as not there, and gets one probe at a time. */
-export const SLOW_IS_DOWN: Sabotage = {
-  sabotage: (deps) => ({
-    ...deps,
-    delayedEvents: {
-      apiOf: (...args) => deps.delayedEvents.apiOf(...args),
-      act: (...args) =>
-        new Promise((resolve, reject) => {
-          const timedOut = { outcome: { kind: "failed", how: "unreachable" }, step: "too slow" } as const;
-          deps.clock.setTimer(() => resolve(timedOut), 5000);
-          deps.delayedEvents.act(...args).then(resolve, reject);
-        }),
-    },
-  }),
-};
-
-type Events = LeaveManagerDeps["delayedEvents"];
-
-function withEvents(change: (events: Events) => Partial<Events>): Sabotage {
-  return {
-    sabotage: (deps) => ({
-      ...deps,
-      delayedEvents: {
-        apiOf: (...args) => deps.delayedEvents.apiOf(...args),
-        act: (...args) => deps.delayedEvents.act(...args),
-        ...change(deps.delayedEvents),
-      },
+export const SLOW_IS_DOWN = withEvents((events, clock) => ({
+  act: (...args) =>
+    new Promise((resolve, reject) => {
+      const timedOut = { outcome: { kind: "failed", how: "unreachable" }, step: "too slow" } as const;
+      clock.setTimer(() => resolve(timedOut), 5000);
+      events.act(...args).then(resolve, reject);
     }),
-  };
-}
+}));

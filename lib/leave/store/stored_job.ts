@@ -2,8 +2,8 @@
 // own that it ignores. What 0.6.0 wrote is read as well, and what can't be read is null, never an exception.
 
 import * as v from "valibot";
-import { type Identity, MAX_IDENTITY_BYTES, type RoomAlias } from "../../livekit/identity.ts";
-import { byteLength, parseServerName, type ServerName } from "../../matrix/server_name.ts";
+import { parseIdentity, parseRoomAlias } from "../../livekit/identity.ts";
+import { byteLength, parseServerName } from "../../matrix/server_name.ts";
 import { type JobKey, keyText, MAX_WATCHED, NO_SESSIONS } from "../machine/job.ts";
 import { GIVE_UP_AFTER_MS, MAX_WAIT_MS } from "../machine/schedule.ts";
 import type { StoredJob } from "./store.ts";
@@ -37,11 +37,10 @@ export const MAX_VALUE_LENGTH = 32 * 1024;
 // 0.6.0 writes these as escapes, where JSON would not need to.
 const ESCAPED = /[<>&\u2028\u2029]/g;
 
-const Room = v.custom<RoomAlias>((input) => isText(input, MAX_IDENTITY_BYTES));
-const Participant = v.custom<Identity>((input) => isText(input, MAX_IDENTITY_BYTES));
-const Homeserver = v.custom<ServerName>((input) =>
-  isText(input, MAX_SERVER_NAME_BYTES) && parseServerName(input) !== null
-);
+/** The name of a room. */
+export const Room = parsed(parseRoomAlias);
+const Participant = parsed(parseIdentity);
+const Homeserver = parsed((input) => isText(input, MAX_SERVER_NAME_BYTES) ? parseServerName(input) : null);
 const DelayId = v.custom<string>((input) => isText(input, MAX_DELAY_ID_BYTES) && input !== "." && input !== "..");
 const Nanoseconds = v.pipe(v.number(), v.integer(), v.minValue(NS_PER_MS), v.maxValue(MAX_NS));
 const Time = v.pipe(v.string(), v.transform(parseTime), v.number());
@@ -170,6 +169,19 @@ function connectedBefore(state: StoredJob["state"]): number | null {
   return state === "waiting" ? null : -Infinity;
 }
 
+/** What a parser makes of a value that it knows. */
+function parsed<Output>(parse: (input: unknown) => Output | null) {
+  return v.pipe(
+    v.unknown(),
+    v.rawTransform<unknown, Output>(({ dataset, addIssue, NEVER }) => {
+      const output = parse(dataset.value);
+      if (output !== null) return output;
+      addIssue();
+      return NEVER;
+    }),
+  );
+}
+
 /** A field of ours: undefined where it is missing or damaged. */
 function ours<Output>(schema: v.GenericSchema<unknown, Output>) {
   return v.fallback(v.optional(schema), undefined);
@@ -189,9 +201,7 @@ function isSessions(input: unknown): boolean {
   if (typeof input !== "object" || input === null || Array.isArray(input)) return false;
   const sessions = Object.entries(input);
   return sessions.length <= MAX_WATCHED &&
-    sessions.every(([identity, sid]) =>
-      isText(identity, MAX_IDENTITY_BYTES) && (sid === "" || isText(sid, MAX_SID_BYTES))
-    );
+    sessions.every(([identity, sid]) => parseIdentity(identity) !== null && (sid === "" || isText(sid, MAX_SID_BYTES)));
 }
 
 function parseJson(text: string): unknown {

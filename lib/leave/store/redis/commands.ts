@@ -2,8 +2,8 @@
 
 import { hash } from "node:crypto";
 import * as v from "valibot";
-import { type Identity, parseRoomAlias, type RoomAlias } from "../../../livekit/identity.ts";
-import { fieldOf, type StoredTexts } from "../stored_job.ts";
+import type { Identity, RoomAlias } from "../../../livekit/identity.ts";
+import { fieldOf, Room, type StoredTexts } from "../stored_job.ts";
 import type { ParticipantEvent } from "../store.ts";
 import { MAX_WAIT_MS, type RedisConnection, RedisError } from "./connection.ts";
 import { TAG } from "./scripts.ts";
@@ -124,15 +124,6 @@ const Streams = v.nullable(
   v.array(v.tuple([v.string(), v.array(v.tuple([v.string(), v.nullable(v.array(v.string()))]))])),
 );
 
-const Room = v.pipe(
-  v.unknown(),
-  v.rawTransform<unknown, RoomAlias>(({ dataset, addIssue, NEVER }) => {
-    const room = parseRoomAlias(dataset.value);
-    if (room !== null) return room;
-    addIssue();
-    return NEVER;
-  }),
-);
 const Session = { room: Room, identity: Text, sid: Text, createdAt: v.exactOptional(v.number()) };
 const Event = v.variant("type", [
   v.object({ type: v.literal("joined"), ...Session }),
