@@ -60,7 +60,7 @@ for (const [what, variables] of Object.entries(GOOD)) {
     onStage(async (stage) => {
       await using service = await ServiceProcess.start({ ...stage.around.variables, ...variables(stage) });
       await service.waitFor(/Redis answers/);
-      assert.doesNotMatch(service.output, /Redis is away|sikrit/);
+      assert.doesNotMatch(service.output, /sikrit/);
       service.kill("SIGTERM");
       assert.equal(await service.exitCode(), 0);
     }));
@@ -130,10 +130,10 @@ Deno.test("after a restart with fewer databases no other one is touched, and the
   await server.kill();
   await server.run(["--databases", "4"]);
   assert.equal((await replica.accept(sampleJob(2))).isDurable, false);
-  await until(() => replica.store.leaseMs(sampleJob(1).room) > 0 && !replica.connection.isUp, 8000);
-  await until(() => /out of range/.test(replica.log.text), 8000);
+  await until(() => replica.store.leaseMs(sampleJob(1).room) > 0 && !replica.connection.isUp);
+  await until(() => /out of range/.test(replica.log.text));
   assert.equal(await server.cli("INFO", "keyspace"), "# Keyspace");
   await server.kill();
   await server.run();
-  await until(async () => await server.cli("-n", "15", "HLEN", "lk-jwt:jobs") === "2", 8000);
+  await until(async () => await server.cli("-n", "15", "HLEN", "lk-jwt:jobs") === "2");
 });

@@ -54,7 +54,7 @@ Deno.test("a Redis that is frozen holds nobody up, and gets later what it missed
   await until(() => hasReconnected, 4700 - (performance.now() - frozenAt));
 
   // Nobody can take the rooms over: work on them goes on, for new rooms too.
-  await until(() => replica.store.leaseMs(before.room) > 0 && replica.store.leaseMs(during.room) > 0, 8000);
+  await until(() => replica.store.leaseMs(before.room) > 0 && replica.store.leaseMs(during.room) > 0);
   assert.match(replica.log.text, /Redis is away/);
 
   server.thaw();
@@ -115,7 +115,7 @@ Deno.test("a room that another replica took up in a Redis without data gets all 
   await server.kill();
   assert.equal((await near.accept(sampleJob(n + 100))).isDurable, false);
   await server.run();
-  await until(() => near.jobs.has(keyText(sampleJob(n + 100))) && near.store.leaseMs(sampleJob(n).room) > 0, 8000);
+  await until(() => near.jobs.has(keyText(sampleJob(n + 100))) && near.store.leaseMs(sampleJob(n).room) > 0);
   assert.deepEqual(await storedIds(server), [`syd_${n + 100}`]);
   // No share of the rooms goes back to it.
   far.fits = 0;
@@ -215,8 +215,8 @@ Deno.test("a failover by Sentinel is followed, and jobs go on at the new master"
   await using master = await RedisServer.start();
   await using heir = await RedisServer.start(["--replicaof", "127.0.0.1", `${master.port}`]);
   await using sentinel = await RedisServer.startSentinel(master, "mymaster");
-  await until(async () => (await sentinel.cli("SENTINEL", "replicas", "mymaster")).includes(`${heir.port}`), 20_000);
-  await until(async () => (await heir.cli("INFO", "replication")).includes("master_link_status:up"), 20_000);
+  await until(async () => (await sentinel.cli("SENTINEL", "replicas", "mymaster")).includes(`${heir.port}`));
+  await until(async () => (await heir.cli("INFO", "replication")).includes("master_link_status:up"));
 
   const url = `redis+sentinel://127.0.0.1:${sentinel.port}/mymaster/0`;
   await using one = await Replica.open(url);
@@ -225,10 +225,9 @@ Deno.test("a failover by Sentinel is followed, and jobs go on at the new master"
 
   master.freeze();
   assert.equal((await one.accept(sampleJob(50))).isDurable, false);
-  await until(async () => (await heir.cli("INFO", "replication")).includes("role:master"), 20_000);
-  await until(async () => (await storedIds(heir)).length === 21, 20_000);
-  await until(() => two.connection.isUp, 20_000);
-  assert.equal((await two.accept(sampleJob(60))).isDurable, true);
+  await until(async () => (await heir.cli("INFO", "replication")).includes("role:master"));
+  await until(async () => (await storedIds(heir)).length === 21);
+  await until(async () => (await two.accept(sampleJob(60))).isDurable);
   await until(() => [...one.jobs.values()].every(({ room }) => one.store.leaseMs(room) > 0));
   // Who came back second hears at its own pace what the first one took over.
   await until(() => one.jobs.size + two.jobs.size === 22);

@@ -191,8 +191,8 @@ export function numberOf(replica: Replica): number {
   return number;
 }
 
-/** Waits until something holds; throws when it does not in time. */
-export async function until(holds: () => boolean | Promise<boolean>, withinMs = 5000): Promise<void> {
+/** Waits until something holds; throws when it does not in time, which is long unless the test is about it. */
+export async function until(holds: () => boolean | Promise<boolean>, withinMs = 20_000): Promise<void> {
   const giveUpAt = performance.now() + withinMs;
   while (!(await holds())) {
     if (performance.now() > giveUpAt) throw new Error(`Did not come about within ${withinMs} ms: ${holds}`);
