@@ -11,6 +11,7 @@ import { encodeJob, fieldOf } from "../stored_job.ts";
 import { RedisChanges } from "./changes.ts";
 import { type Accepted, RedisCommands, shardOf, type Write, type WriteResult } from "./commands.ts";
 import { type RedisConnection, RedisError } from "./connection.ts";
+import { RedisEvents } from "./events.ts";
 import { RedisShards } from "./shards.ts";
 import { eventsOf, type Unconfirmed, UnconfirmedJobs } from "./unconfirmed.ts";
 
@@ -27,6 +28,7 @@ interface Opened {
   readonly listener: StoreListener;
   readonly shards: RedisShards;
   readonly changes: RedisChanges;
+  readonly events: RedisEvents;
 }
 
 /** A job on its way to Redis. */
@@ -42,20 +44,11 @@ interface PassedOn {
   readonly at: number;
 }
 
-/** An event on its way to the owner of its shard. */
-interface Passing {
-  readonly event: ParticipantEvent;
-  /** Hears whether Redis has it; null where nobody waits for that. */
-  done: ((isPassed: boolean) => void) | null;
-}
-
 const PATIENCE_MS = 1800;
 const WRITE_PAUSE_MS = 20;
 // Who takes over from a process that dies must not send what was sent.
 const REMOVAL_PAUSE_MS = 1;
 const BATCH = 100;
-// After a gap everybody is looked up anyway: what these tell beyond that is why somebody left.
-const MAX_UNSENT_EVENTS = 500;
 
 // A Redis that fails over, or comes back without its data, may have lost both the job and the word of it.
 const PASSED_ON_MS = 10_000;
@@ -70,11 +63,9 @@ export class RedisStore implements LeaveStore {
   readonly #commands: RedisCommands;
   readonly #unconfirmed = new UnconfirmedJobs();
   readonly #acceptances = new Fifo<Acceptance>();
-  #events: Passing[] = [];
   readonly #passedOn = new Fifo<PassedOn>();
   #opened: Opened | null = null;
   #isAccepting = false;
-  #passing: Promise<void> | null = null;
   #cancelWrite: (() => void) | undefined;
   #isClosed = false;
   #closing: Promise<void> | undefined;
@@ -105,7 +96,8 @@ export class RedisStore implements LeaveStore {
       onRecover: () => this.#passOnAgain(),
       flush: () => this.#flush(),
     });
-    this.#opened = { listener, shards, changes };
+    const events = new RedisEvents({ redis, commands, shards, listener });
+    this.#opened = { listener, shards, changes, events };
     shards.start();
     const outcome = await this.#inTime(Promise.race([shards.firstRound, redis.refusal]));
     if (outcome instanceof RedisError) {
@@ -151,11 +143,8 @@ export class RedisStore implements LeaveStore {
   }
 
   async route(event: ParticipantEvent): Promise<"here" | "elsewhere"> {
-    if (this.#mayActIn(event.room)) return "here";
-    const isPassed = new Promise<boolean>((done) => this.#keep(event, done));
-    if (this.#deps.redis.isUp) this.#passOn();
-    else this.#stopWaiting();
-    return await isPassed ? "elsewhere" : "here";
+    if (this.#opened === null || this.#opened.shards.heldMs(event.room) > 0) return "here";
+    return await this.#opened.events.pass(event) ? "elsewhere" : "here";
   }
 
   /** See lease.ts for what is sure, and what goes on while Redis is away. */
@@ -185,7 +174,7 @@ export class RedisStore implements LeaveStore {
     await this.#inTime(leave().catch((error: unknown) => redis.down(error)));
     const unwritten = this.#unconfirmed.size + (this.#opened?.changes.size ?? 0);
     if (unwritten > 0) log.error("Redis is away: changes of delayed leave events are lost", { changes: unwritten });
-    this.#stopWaiting();
+    this.#opened?.events.stopWaiting();
     await redis.close();
     await this.#opened?.shards.ended();
   }
@@ -255,7 +244,7 @@ export class RedisStore implements LeaveStore {
 
   /** @returns Whose the job is: not ours where the shard was given away since. */
   #settle(
-    { shards, changes, listener }: Opened,
+    { shards, changes, listener, events }: Opened,
     unconfirmed: Unconfirmed,
     sent: StoredJob,
     { outcome, owner, value }: Accepted,
@@ -265,7 +254,7 @@ export class RedisStore implements LeaveStore {
     this.#unconfirmed.delete(unconfirmed);
     if (owner === "elsewhere") {
       if (isCurrent && isAnswered && isChanged && outcome === "known") {
-        for (const event of eventsOf(job, this.#deps.clock.now())) this.#keep(event, null);
+        for (const event of eventsOf(job, this.#deps.clock.now())) events.keep(event);
       }
       if (isAnswered) listener.release(room);
       else if (outcome === "stored") this.#rememberPassedOn(sent);
@@ -309,57 +298,8 @@ export class RedisStore implements LeaveStore {
   async #flush(): Promise<void> {
     await Promise.all(this.#unconfirmed.waiting().map((unconfirmed) => this.#confirm(unconfirmed)));
     if (!this.#deps.redis.isUp) return;
-    this.#passOn();
-    await this.#passing;
+    await this.#opened?.events.flush();
     await this.#opened?.changes.flush();
-  }
-
-  #keep(event: ParticipantEvent, done: Passing["done"]): void {
-    this.#events.push({ event, done });
-    if (done === null) this.#dropOldest();
-  }
-
-  /** Webhooks whose receivers wait for Redis are bounded by these. */
-  #dropOldest(): void {
-    let surplus = this.#events.filter(({ done }) => done === null).length - MAX_UNSENT_EVENTS;
-    if (surplus > 0) this.#events = this.#events.filter(({ done }) => done !== null || surplus-- <= 0);
-  }
-
-  #passOn(): void {
-    if (this.#events.length > 0) this.#passing ??= this.#passAll();
-  }
-
-  /** Passes events on in their order; of those that waited for Redis some are for us by now. */
-  async #passAll(): Promise<void> {
-    try {
-      while (this.#events.length > 0) {
-        const batch = this.#events.slice(0, BATCH);
-        const ours = batch.filter(({ event, done }) => done === null && this.#mayActIn(event.room));
-        await this.#commands.pass(batch.filter((passing) => !ours.includes(passing)).map(({ event }) => event));
-        this.#events = this.#events.filter((passing) => !batch.includes(passing));
-        // The job may have come since the event did.
-        for (const { event } of ours) this.#opened?.listener.deliver(event);
-        for (const { done } of batch) done?.(true);
-      }
-    } catch (error) {
-      this.#opened?.shards.failed(error);
-      this.#stopWaiting();
-    } finally {
-      this.#passing = null;
-    }
-  }
-
-  #mayActIn(room: RoomAlias): boolean {
-    return (this.#opened?.shards.heldMs(room) ?? 0) > 0;
-  }
-
-  /** While Redis is away nobody waits for what is to be passed on; it is kept. */
-  #stopWaiting(): void {
-    for (const passing of this.#events) {
-      passing.done?.(false);
-      passing.done = null;
-    }
-    this.#dropOldest();
   }
 
   #writeSoon(pauseMs = WRITE_PAUSE_MS): void {
