@@ -8,8 +8,8 @@ import { HOSTILE_ANSWERS, type HostileAnswer } from "../hostile_answers.ts";
 import { ListeningServer } from "../listening_server.ts";
 import { inLoops, post, type Pressure } from "./pressure.ts";
 
-const LOOPS_PER_ANSWER = 2;
-const LOOPS_OF_GOOD_USERS = 30;
+const LOOPS_PER_ANSWER = 12;
+const LOOPS_OF_GOOD_USERS = 200;
 const DELAY_MS = 4000;
 
 /** Hostile answers wherever the service asks. */

@@ -5,7 +5,7 @@ import { lonelySettings } from "./settings.ts";
 import { inLoops, type Pressure } from "./pressure.ts";
 
 // Each connection may hold 300 KiB in the server underneath: how many there are is the business of the proxy.
-const LOOPS_PER_KIND = 25;
+const LOOPS_PER_KIND = 40;
 const HOLD_MS = 8000;
 const KIB = 1024;
 
