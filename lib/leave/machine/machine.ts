@@ -72,7 +72,9 @@ const TRANSITIONS: Table = {
       if (isToldGone && job.failures.checks + 1 >= CHECKS_BEFORE_WEBHOOK_ALONE) {
         return leave(job, "absence", context.now);
       }
-      return context.now >= giveUpAt(job) ? { end: "expired" } : checkAgain(job, context);
+      if (context.now >= giveUpAt(job)) return { end: "expired" };
+      // Whoever was away before may have been there meanwhile: the absence begins anew.
+      return checkAgain({ ...job, absentSince: null }, context);
     },
     answered: answeredConnected,
     due: (job, _, { now }) => {

@@ -465,6 +465,11 @@ const ROWS: readonly Row[] = [
     UNKNOWN,
     { effects: [], state: "connected" },
   ],
+  ["connected, away, unknown: the absence begins anew", { ...CONNECTED, absentSince: NOW - 50_000 }, UNKNOWN, {
+    effects: [],
+    state: "connected",
+    absentSince: null,
+  }],
   ["connected, unknown without a webhook: never enough", { ...CONNECTED, failures: { checks: 9, calls: 0 } }, UNKNOWN, {
     effects: [],
     state: "connected",
