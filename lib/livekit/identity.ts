@@ -48,5 +48,5 @@ function isName(input: unknown): input is string {
 // For an array of well-formed strings JSON.stringify gives exactly the canonical JSON of the Matrix specification
 // (appendices, "Canonical JSON"): no spaces, the same short escapes, nothing else escaped.
 function hashOf(parts: readonly string[]): string {
-  return Uint8Array.fromHex(hash("sha256", JSON.stringify(parts), "hex")).toBase64({ omitPadding: true });
+  return hash("sha256", JSON.stringify(parts), "base64").replace("=", "");
 }
