@@ -65,11 +65,13 @@ function received(body: string, keys?: Readonly<Record<string, string>>, signing
 
 Deno.test("the contract's vector hashes as it says, and is received", () => {
   assert.equal(createHash("sha256").update(VECTOR).digest("base64"), VECTOR_SHA256);
-  const { event } = received(VECTOR);
-  assert.deepEqual(event, {
+  const { receive, webhooks, clock } = receiver();
+  assert.deepEqual(webhooks.counts, { accepted: 0, rejected: 0, lastAcceptedAt: null });
+  assert.deepEqual(receive(encode(VECTOR), sign(VECTOR)), {
     ...{ type: "left", room: ROOM, identity: IDENTITY, sid: "", reason: "CLIENT_INITIATED" },
     createdAt: 1_700_000_000_999,
   });
+  assert.deepEqual(webhooks.counts, { accepted: 1, rejected: 0, lastAcceptedAt: clock.now() });
 });
 
 // As a real SFU sends them, shortened.
