@@ -115,10 +115,11 @@ export class ScriptedSfu {
     this.#rooms.clear();
   }
 
-  getParticipant(room: RoomAlias, identity: Identity): Promise<Presence> {
+  getParticipant(room: RoomAlias, identity: Identity, signal?: AbortSignal): Promise<Presence> {
     this.asked.participants++;
     return this.#answer<Presence>(
       room,
+      signal,
       () => {
         const sid = this.#rooms.get(room)?.people.get(identity);
         this.#tell(room, identity, sid);
@@ -128,9 +129,9 @@ export class ScriptedSfu {
     );
   }
 
-  listParticipants(room: RoomAlias): Promise<ReadonlyMap<string, string>> {
+  listParticipants(room: RoomAlias, signal?: AbortSignal): Promise<ReadonlyMap<string, string>> {
     this.asked.lists++;
-    return this.#answer(room, () => {
+    return this.#answer(room, signal, () => {
       const people = this.#rooms.get(room)?.people ?? new Map<Identity, string>();
       for (const person of this.told.keys()) {
         const [inRoom, identity = ""] = person.split(" ");
@@ -140,21 +141,27 @@ export class ScriptedSfu {
     });
   }
 
-  roomAge(room: RoomAlias): Promise<number | null> {
+  roomAge(room: RoomAlias, signal?: AbortSignal): Promise<number | null> {
     this.asked.ages++;
-    return this.#answer(room, () => {
+    return this.#answer(room, signal, () => {
       const since = this.#rooms.get(room)?.since;
       return since === undefined ? null : this.#time.elapsed() - since;
     });
   }
 
-  #answer<T>(room: RoomAlias, well: () => T, badly: () => unknown = () => {}): Promise<T> {
+  #answer<T>(
+    room: RoomAlias,
+    signal: AbortSignal | undefined,
+    well: () => T,
+    badly: () => unknown = () => {},
+  ): Promise<T> {
     return new Promise((resolve, reject) => {
       const isSilent = this.api === "silent" || this.hanging.has(room);
       const isUp = this.api === "up" && !isSilent;
       this.#time.after(isSilent ? SILENCE_MS : LATENCY_MS, () =>
         this.#time.inService(() => {
-          if (isUp) return resolve(well());
+          // Whoever has given up hears nothing any more.
+          if (isUp && signal?.aborted !== true) return resolve(well());
           badly();
           reject(new SfuError(isSilent ? "timeout" : "connect", "out of order"));
         }));

@@ -205,6 +205,8 @@ export class MachineRun {
       return;
     }
     this.#job = result.job;
+    // A job that leaves forgets its sessions.
+    if (result.job.state === "leaving") this.#sessions.clear();
     for (const effect of result.effects) {
       if (effect === "check") this.#isChecking = true;
       else if (!this.#calls.includes(effect)) this.#calls.push(effect);
