@@ -57,8 +57,8 @@ export interface Job extends Delegation {
   /** When the client delegated the event: of two events of one participant the later one counts. */
   readonly delegatedAt: number;
   /**
-   * When the sessions believed to be present, or the last ones, were first known; null = the participant was never
-   * connected, -Infinity = they were, at a time unknown.
+   * When the sessions believed to be present, or the last ones, were first known, or first since the client delegated;
+   * null = the participant was never connected, -Infinity = they were, at a time unknown.
    */
   readonly connectedAt: number | null;
   /** Waiting: when an absence becomes a leave. */

@@ -22,6 +22,7 @@ import {
   ABSENCE_CHECK_INTERVAL_MS,
   checkPause,
   CLOCK_DOUBT_MS,
+  DOUBT_WAIT_MS,
   giveUpAt,
   MAX_WAIT_MS,
   RECONNECT_MS,
@@ -229,7 +230,9 @@ function connect(job: Job, { identity, sid, at }: EventOf<"joined">): Step {
 
 /** In the call, and known to be. */
 function seen(job: Job, sessions: Job["sessions"], since: number): Step {
-  const isSame = JSON.stringify(job.sessions) === JSON.stringify(sessions);
+  // Stored as rarely as possible: what counts is whether it was before the client delegated, and before the room was made.
+  const isKnownAnew = !isKnownSince(job, job.delegatedAt) && since >= job.delegatedAt;
+  const isSame = JSON.stringify(job.sessions) === JSON.stringify(sessions) && !isKnownAnew;
   return {
     job: {
       ...job,
@@ -259,9 +262,11 @@ function left(job: Job, event: EventOf<"left">, { now }: StepContext): Step {
   if (end === "replaced" || !isTracked) return check(job);
   const rest: Job = { ...job, sessions: without(job.sessions, event.identity) };
   if (end === "interrupted") return check(rest);
+  if (isOfSessionBefore(job, event)) return endAttempt(rest, now, SHORT_WAIT_MS);
   // Whoever was not seen since the client delegated may have left a moment before.
-  const isSeenSince = job.connectedAt !== null && job.connectedAt >= job.delegatedAt;
-  if (isOfSessionBefore(job, event, isSeenSince ? 0 : CLOCK_DOUBT_MS)) return endAttempt(rest, now);
+  if (event.at < job.delegatedAt + CLOCK_DOUBT_MS && !isKnownSince(job, job.delegatedAt)) {
+    return endAttempt(rest, now, DOUBT_WAIT_MS);
+  }
   return check({
     ...rest,
     hint: "left",
@@ -273,7 +278,11 @@ function left(job: Job, event: EventOf<"left">, { now }: StepContext): Step {
 // An attempt that ended is no sign of the end of a session that stands, nor about the next attempt.
 function aborted(job: Job, event: EventOf<"aborted">, { now }: StepContext): Step {
   if (job.state === "connected" && job.sessions[event.identity] !== event.sid) return check(job);
-  const { job: next, effects } = endAttempt({ ...job, sessions: without(job.sessions, event.identity) }, now);
+  const { job: next, effects } = endAttempt(
+    { ...job, sessions: without(job.sessions, event.identity) },
+    now,
+    SHORT_WAIT_MS,
+  );
   // Whoever was in the call and left has a leave to be sent, whatever they tried afterwards.
   if (next.state !== "waiting" || next.hint === "left") return { job: next, effects };
   const isGivenUp = isIntentional(event.reason) && !isOfSessionBefore(job, event);
@@ -281,9 +290,9 @@ function aborted(job: Job, event: EventOf<"aborted">, { now }: StepContext): Ste
 }
 
 /** A session or an attempt from before ended: the client is about to connect anew, or not at all. */
-function endAttempt(job: Job, now: number): Running {
+function endAttempt(job: Job, now: number, waitMs: number): Running {
   if (Object.keys(job.sessions).length > 0) return check(job);
-  const waitUntil = now + Math.min(SHORT_WAIT_MS, job.delayMs);
+  const waitUntil = now + Math.min(waitMs, job.delayMs);
   if (job.state === "waiting") return check({ ...job, waitUntil: Math.min(job.waitUntil, waitUntil) });
   return check({
     ...job,
@@ -297,8 +306,13 @@ function endAttempt(job: Job, now: number): Running {
 }
 
 /** Whether the session of an event ended before the client delegated, or had died by then. */
-function isOfSessionBefore(job: Job, { reason, at }: EventOf<"left" | "aborted">, doubtMs = 0): boolean {
-  return at < job.delegatedAt + (isNoticedLate(reason) ? TIME_OUT_NOTICE_MS : doubtMs);
+function isOfSessionBefore(job: Job, { reason, at }: EventOf<"left" | "aborted">): boolean {
+  return at < job.delegatedAt + (isNoticedLate(reason) ? TIME_OUT_NOTICE_MS : 0);
+}
+
+/** Whether the sessions were known to stand at some time, or later. */
+function isKnownSince({ connectedAt }: Job, at: number): boolean {
+  return connectedAt !== null && connectedAt >= at;
 }
 
 /** Whether the SFU has visibly not crashed since the session began: a room does not outlive a crash. */
