@@ -66,6 +66,9 @@ const MAX_IDLE_CONNECTIONS = 260;
 /** In use at once, to all hosts together under one rule of the guard: what strangers hold, named servers do not lack. */
 const MAX_CONNECTIONS_PER_RULE = 272;
 
+/** The same for what the operator named: one of two servers that hangs takes nothing from the other. */
+const MAX_CONNECTIONS_TO_NAMED_HOSTS = 528;
+
 /** Of these, to hosts that are not known: however many of them hang, known ones have the rest. */
 const MAX_CONNECTIONS_TO_UNKNOWN_HOSTS = 144;
 
@@ -111,7 +114,9 @@ export class OutboundClient implements Outbound {
     const limit = MAX_CONNECTIONS_TO_UNKNOWN_HOSTS;
     using permitOfUnknown = isKnown ? undefined : await this.#permitsOfRules.acquire(`${rule} unknown`, signal, limit);
     if (permitOfUnknown === null) throw noAnswerInTime(where);
-    using permitOfRule = await this.#permitsOfRules.acquire(rule, signal);
+    const isNamed = rule === "operator" || rule === "internal";
+    const limitOfRule = isNamed ? MAX_CONNECTIONS_TO_NAMED_HOSTS : MAX_CONNECTIONS_PER_RULE;
+    using permitOfRule = await this.#permitsOfRules.acquire(rule, signal, limitOfRule);
     if (permitOfRule === null) throw noAnswerInTime(where);
     const connection = this.#idle.take(pool) ?? new Connection(await this.#dialer.dial(request, proxy), where);
     const answer = await connection.exchange(bytes, { maxBodyBytes: maxResponseBytes }, signal);

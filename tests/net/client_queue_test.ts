@@ -91,6 +91,25 @@ Deno.test("unknown hosts under one rule of the guard hold 144 connections at mos
   await Promise.all(hanging);
 });
 
+Deno.test("a named homeserver that hangs leaves another one as many connections as it holds itself", async () => {
+  const { server, held } = await holdingServer();
+  await using _server = server;
+  using client = openClient();
+  const controller = new AbortController();
+  const maxConnections = MAX_CONNECTIONS_TO_KNOWN_HOST;
+  const send = (host: string) =>
+    failureOf(
+      client,
+      request(server.port, { secure: false, host, rule: "internal", maxConnections, signal: controller.signal }),
+    );
+  const hanging = Array.from({ length: 2 * MAX_CONNECTIONS_TO_KNOWN_HOST }, () => send("hangs.example"));
+  await until(() => held.length === MAX_CONNECTIONS_TO_KNOWN_HOST);
+  const others = Array.from({ length: MAX_CONNECTIONS_TO_KNOWN_HOST }, () => send("well.example"));
+  await until(() => held.length === 2 * MAX_CONNECTIONS_TO_KNOWN_HOST);
+  controller.abort();
+  await Promise.all([...hanging, ...others]);
+});
+
 Deno.test("a request that waits gets its turn when another one ends, in order", async () => {
   const { server, held, paths } = await holdingServer();
   await using _server = server;
