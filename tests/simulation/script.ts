@@ -74,7 +74,7 @@ const sfu = fc.oneof(
   fc.record({ what: fc.constant("hang" as const), room: fc.nat({ max: 1 }), isHanging: fc.boolean() }),
   fc.record({
     what: fc.constant("webhooks" as const),
-    fate: fc.constantFrom<WebhookFate[]>("prompt", "slow", "late", "twice", "halved", "lost"),
+    fate: fc.constantFrom<WebhookFate[]>("prompt", "late", "twice", "halved", "lost"),
   }),
   fc.record({ what: fc.constant("SFU clock" as const), aheadMs: fc.integer({ min: -5000, max: 5000 }) }),
 );

@@ -9,7 +9,7 @@ import type { SfuEvent } from "../../lib/livekit/sfu_event.ts";
 import type { VirtualTime } from "../../testing/virtual_time.ts";
 
 /** How webhooks fare. */
-export type WebhookFate = "prompt" | "slow" | "late" | "twice" | "halved" | "lost";
+export type WebhookFate = "prompt" | "late" | "twice" | "halved" | "lost";
 /** What the API does. */
 export type ApiMode = "up" | "refusing" | "silent";
 
@@ -23,7 +23,6 @@ interface Room {
 
 const LATENCY_MS = 5;
 const SILENCE_MS = 3000;
-const SLOW_MS = 700;
 const LATE_MS = 20_000;
 // LiveKit tries for so long, then drops the event.
 const RETRIED_MS = 15_000;
@@ -180,7 +179,7 @@ export class ScriptedSfu {
     this.#emitted++;
     if (this.webhooks === "lost" || this.webhooks === "halved" && this.#emitted % 2 === 0) return;
     const times = this.webhooks === "twice" ? 2 : 1;
-    const pauseMs = this.webhooks === "late" ? LATE_MS : this.webhooks === "slow" ? SLOW_MS : LATENCY_MS;
+    const pauseMs = this.webhooks === "late" ? LATE_MS : LATENCY_MS;
     // One ordered queue per room.
     const now = this.#time.elapsed();
     const at = Math.max(now + pauseMs, this.#roomQueues.get(room) ?? 0);

@@ -22,7 +22,6 @@ import {
   ABSENCE_CHECK_INTERVAL_MS,
   checkPause,
   CLOCK_DOUBT_MS,
-  DOUBT_WAIT_MS,
   giveUpAt,
   MAX_WAIT_MS,
   RECONNECT_MS,
@@ -68,8 +67,8 @@ const TRANSITIONS: Table = {
       return absentAgain(job, lastsMs, context.now);
     },
     unknown: (job, _, context) => {
-      // The webhook of the tracked session is the SFU's own word.
-      const isToldGone = job.hint === "left" && Object.keys(job.sessions).length === 0;
+      // The webhook of the tracked session is the SFU's own word, unless that may have ended before the client delegated.
+      const isToldGone = job.hint === "left" && Object.keys(job.sessions).length === 0 && isOfThisSession(job);
       if (isToldGone && job.failures.checks + 1 >= CHECKS_BEFORE_WEBHOOK_ALONE) {
         return leave(job, "absence", context.now);
       }
@@ -262,11 +261,7 @@ function left(job: Job, event: EventOf<"left">, { now }: StepContext): Step {
   if (end === "replaced" || !isTracked) return check(job);
   const rest: Job = { ...job, sessions: without(job.sessions, event.identity) };
   if (end === "interrupted") return check(rest);
-  if (isOfSessionBefore(job, event)) return endAttempt(rest, now, SHORT_WAIT_MS);
-  // Whoever was not seen since the client delegated may have left a moment before.
-  if (event.at < job.delegatedAt + CLOCK_DOUBT_MS && !isKnownSince(job, job.delegatedAt)) {
-    return endAttempt(rest, now, DOUBT_WAIT_MS);
-  }
+  if (isOfSessionBefore(job, event)) return endAttempt(rest, now);
   return check({
     ...rest,
     hint: "left",
@@ -278,11 +273,7 @@ function left(job: Job, event: EventOf<"left">, { now }: StepContext): Step {
 // An attempt that ended is no sign of the end of a session that stands, nor about the next attempt.
 function aborted(job: Job, event: EventOf<"aborted">, { now }: StepContext): Step {
   if (job.state === "connected" && job.sessions[event.identity] !== event.sid) return check(job);
-  const { job: next, effects } = endAttempt(
-    { ...job, sessions: without(job.sessions, event.identity) },
-    now,
-    SHORT_WAIT_MS,
-  );
+  const { job: next, effects } = endAttempt({ ...job, sessions: without(job.sessions, event.identity) }, now);
   // Whoever was in the call and left has a leave to be sent, whatever they tried afterwards.
   if (next.state !== "waiting" || next.hint === "left") return { job: next, effects };
   const isGivenUp = isIntentional(event.reason) && !isOfSessionBefore(job, event);
@@ -290,9 +281,9 @@ function aborted(job: Job, event: EventOf<"aborted">, { now }: StepContext): Ste
 }
 
 /** A session or an attempt from before ended: the client is about to connect anew, or not at all. */
-function endAttempt(job: Job, now: number, waitMs: number): Running {
+function endAttempt(job: Job, now: number): Running {
   if (Object.keys(job.sessions).length > 0) return check(job);
-  const waitUntil = now + Math.min(waitMs, job.delayMs);
+  const waitUntil = now + Math.min(SHORT_WAIT_MS, job.delayMs);
   if (job.state === "waiting") return check({ ...job, waitUntil: Math.min(job.waitUntil, waitUntil) });
   return check({
     ...job,
@@ -308,6 +299,12 @@ function endAttempt(job: Job, now: number, waitMs: number): Running {
 /** Whether the session of an event ended before the client delegated, or had died by then. */
 function isOfSessionBefore(job: Job, { reason, at }: EventOf<"left" | "aborted">): boolean {
   return at < job.delegatedAt + (isNoticedLate(reason) ? TIME_OUT_NOTICE_MS : 0);
+}
+
+/** Whether what ended, by a leave webhook, did so after the client delegated for sure. */
+function isOfThisSession(job: Job): boolean {
+  const isLater = job.departure !== null && job.departure.at >= job.delegatedAt + CLOCK_DOUBT_MS;
+  return isLater || isKnownSince(job, job.delegatedAt);
 }
 
 /** Whether the sessions were known to stand at some time, or later. */

@@ -15,8 +15,6 @@ export const SHORT_WAIT_MS = MINUTE_MS;
 export const TIME_OUT_NOTICE_MS = 20 * SECOND_MS;
 /** LiveKit signs whole seconds, by a clock that may be five of them off: so long it is not known what came first. */
 export const CLOCK_DOUBT_MS = 6 * SECOND_MS;
-/** Wait for the next session where it is not known whether one ended before the client delegated. */
-export const DOUBT_WAIT_MS = 10 * SECOND_MS;
 /** A client that reconnects by LiveKit's order is back within a second: 238 ms later, as measured. */
 export const RECONNECT_MS = SECOND_MS;
 /** Checks during an absence: who came back, and was lost again, has not been away all the time. */

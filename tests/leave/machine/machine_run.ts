@@ -94,8 +94,6 @@ export class MachineRun {
   #absentSince: number | null = null;
   #sessions = new Map<string, string>();
   #isToldGone = false;
-  /** Since the client delegated, at 0. */
-  #isSeenSince = false;
   #isAborted = false;
   #isRoomOlder = false;
 
@@ -157,7 +155,7 @@ export class MachineRun {
     this.#lastCheck = event.type;
     if (event.type === "present") {
       this.#sessions = new Map(Object.entries(event.sessions));
-      this.#back(event.askedAt);
+      this.#back();
     }
     if (event.type === "absent") this.#absentSince ??= this.#now;
     // A session that is forgotten can't be older or younger than anything.
@@ -170,14 +168,14 @@ export class MachineRun {
       // Delegated at 0.
       if (event.at >= -6000 || this.#job.state === "leaving") {
         this.#sessions.set(event.identity, event.sid);
-        this.#back(event.at);
+        this.#back();
       }
     } else if (event.type === "left") {
       const isOurs = this.#sessions.get(event.identity) === event.sid ||
         !this.#sessions.has(event.identity) && this.#job.state === "waiting";
       const isReplaced = event.reason === "DUPLICATE_IDENTITY" || event.reason === "MIGRATION";
       const isInterrupted = event.reason === "STATE_MISMATCH" || event.reason === "SERVER_SHUTDOWN";
-      const isEarlier = event.at < (event.reason === "CONNECTION_TIMEOUT" ? 20_000 : this.#isSeenSince ? 0 : 6000);
+      const isEarlier = event.at < (event.reason === "CONNECTION_TIMEOUT" ? 20_000 : 0);
       if (isOurs && !isReplaced && !isInterrupted && !isEarlier) this.#isToldGone = true;
       if (isOurs && !isReplaced) this.#sessions.delete(event.identity);
     } else {
@@ -187,8 +185,7 @@ export class MachineRun {
     this.#apply(event);
   }
 
-  #back(at: number): void {
-    this.#isSeenSince ||= at >= 0;
+  #back(): void {
     this.#absentSince = null;
     this.#isToldGone = false;
   }

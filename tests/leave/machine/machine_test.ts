@@ -23,6 +23,7 @@ import {
 
 // The event is the session's only one.
 const SETTLED = { ...CONNECTED, delegatedAt: NOW - 60_000 };
+const TOLD_GONE = { hint: "left", sessions: {}, failures: { checks: 2, calls: 0 } } as const;
 
 const ROWS: readonly Row[] = [
   // Waiting
@@ -41,18 +42,11 @@ const ROWS: readonly Row[] = [
     state: "connected",
     sessions: { hash: "PA_1" },
   }],
-  [
-    "waiting, left (the join was missed): checked",
-    { ...WAITING, delegatedAt: NOW - 6000, timerStartedAt: NOW - 6000 },
-    left("PA_1", "CLIENT_INITIATED"),
-    { effects: ["check"], state: "waiting", hint: "left" },
-  ],
-  [
-    "waiting, left a moment after the delegation, if the SFU's clock is right: the next session is waited for",
-    { ...WAITING, delegatedAt: NOW - 5999, timerStartedAt: NOW - 5999 },
-    left("PA_1", "CLIENT_INITIATED"),
-    { effects: ["check"], state: "waiting", hint: "none" },
-  ],
+  ["waiting, left (the join was missed): checked", WAITING, left("PA_1", "CLIENT_INITIATED"), {
+    effects: ["check"],
+    state: "waiting",
+    hint: "left",
+  }],
   ["waiting, left, absent: leaving", { ...WAITING, hint: "left" }, ABSENT, { effects: ["send"], state: "leaving" }],
   ["waiting, left, unknown: checked again soon", { ...WAITING, hint: "left" }, UNKNOWN, {
     effects: [],
@@ -246,16 +240,22 @@ const ROWS: readonly Row[] = [
     { effects: ["check"], state: "connected", hint: "none", sessions: {} },
   ],
   [
-    "connected, left a moment after the delegation, not seen since: the next session is waited for",
-    CONNECTED,
-    left("PA_1", "CLIENT_INITIATED"),
-    { effects: ["check"], state: "waiting", hint: "none", sessions: {}, connectedAt: null },
+    "connected, left a moment after the delegation, three times unknown: it may have been the session before",
+    { ...CONNECTED, ...TOLD_GONE, departure: { reason: "hang-up", at: NOW - 1 } },
+    UNKNOWN,
+    { effects: [], state: "connected" },
   ],
   [
-    "connected, left a moment after the delegation, seen since: checked",
-    { ...CONNECTED, connectedAt: NOW - 500 },
-    left("PA_1", "CLIENT_INITIATED"),
-    { effects: ["check"], state: "connected", hint: "left" },
+    "connected, left a moment after the delegation, known since, three times unknown: leaving",
+    { ...CONNECTED, ...TOLD_GONE, connectedAt: NOW - 500, departure: { reason: "hang-up", at: NOW - 1 } },
+    UNKNOWN,
+    { effects: ["send"], state: "leaving" },
+  ],
+  [
+    "connected, left long after the delegation, three times unknown: leaving",
+    { ...SETTLED, ...TOLD_GONE, departure: { reason: "hang-up", at: NOW - 1 } },
+    UNKNOWN,
+    { effects: ["send"], state: "leaving" },
   ],
   ["connected, found by a check that was long on its way: in a session from when it was asked", CONNECTED, {
     type: "present",
@@ -443,17 +443,6 @@ const ROWS: readonly Row[] = [
     state: "connected",
     checkAt: NOW + 300,
   }],
-  [
-    "connected, left, unknown three times: the webhook is enough",
-    {
-      ...CONNECTED,
-      sessions: {},
-      hint: "left",
-      failures: { checks: 2, calls: 0 },
-    },
-    UNKNOWN,
-    { effects: ["send"], state: "leaving" },
-  ],
   [
     "connected by both identities, one left, unknown: never enough",
     {
