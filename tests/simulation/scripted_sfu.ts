@@ -39,6 +39,8 @@ export class ScriptedSfu {
   readonly hanging = new Set<RoomAlias>();
   /** How far its clock is ahead of the service's, ms. */
   clockAheadMs = 0;
+  /** The process that listens: what is told to one that has died is not known to the next one; null = none listens. */
+  listener: object | null = null;
   /** Where webhooks go. */
   deliver: (event: ParticipantWebhook) => void = () => {};
   /** What the service was last told about a participant when it checked. */
@@ -154,12 +156,14 @@ export class ScriptedSfu {
     well: () => T,
     badly: () => unknown = () => {},
   ): Promise<T> {
+    const asker = this.listener;
     return new Promise((resolve, reject) => {
       const isSilent = this.api === "silent" || this.hanging.has(room);
       const isUp = this.api === "up" && !isSilent;
       this.#time.after(isSilent ? SILENCE_MS : LATENCY_MS, () =>
         this.#time.inService(() => {
-          // Whoever has given up hears nothing any more.
+          // Whoever has given up, or died, hears nothing any more.
+          if (asker !== this.listener) return;
           if (isUp && signal?.aborted !== true) return resolve(well());
           badly();
           reject(new SfuError(isSilent ? "timeout" : "connect", "out of order"));
@@ -198,6 +202,7 @@ export class ScriptedSfu {
   }
 
   #arrive(event: ParticipantWebhook): void {
+    if (this.listener === null) return;
     const person = personOf(event.room, event.identity);
     if (event.type === "joined") {
       this.toldGone.delete(person);

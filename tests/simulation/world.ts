@@ -110,6 +110,7 @@ export class World {
   /** A world with a service that has started. */
   static async create(options: WorldOptions = {}): Promise<World> {
     const world = new World(options);
+    world.sfu.listener = world.#manager;
     await world.#manager.start();
     await settle();
     return world;
@@ -137,11 +138,13 @@ export class World {
   /** The service dies, and comes back after a while with what its store has. */
   async restartService(downMs: number): Promise<void> {
     this.#isRunning = false;
+    this.sfu.listener = null;
     // What it had asked for is still answered, to nobody.
     this.#closings.push(this.#manager.close());
     this.time.forgetService();
     this.#manager = this.#build();
     await this.time.advance(downMs);
+    this.sfu.listener = this.#manager;
     await this.#manager.start();
     this.#isRunning = true;
     await settle();
