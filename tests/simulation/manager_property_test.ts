@@ -5,6 +5,8 @@
 import fc from "fast-check";
 import { SynapseLimiter } from "../../testing/scripted_homeserver.ts";
 import {
+  ABORT_ENDS_ALL,
+  DEAD_SESSION_COUNTS,
   FAILED_IS_GONE,
   FULL_RECONNECT_IS_A_LEAVE,
   LATE_TIMERS,
@@ -153,6 +155,8 @@ Deno.test("whoever is in the call is never made to leave, and whoever has gone i
     "nobody checks when webhooks are lost": NO_LISTS,
     "only one of the two identities is watched": ONE_IDENTITY,
     "a full reconnect counts as a leave": FULL_RECONNECT_IS_A_LEAVE,
+    "the end of a session that died before the delegation counts": DEAD_SESSION_COUNTS,
+    "one attempt given up ends the delegation": ABORT_ENDS_ALL,
   });
 });
 

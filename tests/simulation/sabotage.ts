@@ -95,6 +95,19 @@ function misread(reason: string, as: string): Sabotage {
 export const RECONNECT_IS_A_LEAVE = misread("DUPLICATE_IDENTITY", "CLIENT_INITIATED");
 export const FULL_RECONNECT_IS_A_LEAVE = misread("STATE_MISMATCH", "CLIENT_INITIATED");
 
+/** What LiveKit notices 20 s late is taken for what happens now. */
+export const DEAD_SESSION_COUNTS = misread("CONNECTION_TIMEOUT", "CLIENT_INITIATED");
+
+/** A client that gives one attempt up is told to have been in the call and left: nothing waits for its next attempt. */
+export const ABORT_ENDS_ALL: Sabotage = {
+  sabotageWebhook: (manager) => ({
+    receive: (event) =>
+      manager.receive(
+        event.type === "aborted" && event.reason === "CLIENT_INITIATED" ? { ...event, type: "left" } : event,
+      ),
+  }),
+};
+
 /** Replaced events are left to themselves. */
 export const NO_CANCELS = withEvents((events) => ({
   act: (homeserver, delayId, action, signal) =>
