@@ -177,7 +177,9 @@ export class Play {
         await this.delegate(command.who);
         return this.#rejoin(command.who, command.joinAfterMs);
       case "return":
-        return this.isAlive(command.who) ? undefined : await this.come(command.who);
+        if (this.isAlive(command.who)) return;
+        await time.advance(PAGE_LOAD_MS);
+        return await this.come(command.who);
       case "delegate":
         return this.isAlive(command.who) ? await this.delegate(command.who) : undefined;
       case "abort": {
