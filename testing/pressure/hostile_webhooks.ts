@@ -8,10 +8,10 @@ import { DEVELOPMENT_API_SECRET } from "../fake_sfu.ts";
 import { API_KEY, lonelySettings } from "./settings.ts";
 import { inLoops, type Pressure } from "./pressure.ts";
 
-// Eighty at once of those that anybody can send.
-const LOOPS_PER_KIND = 40;
+// Forty at once of those that anybody can send.
+const LOOPS_PER_KIND = 20;
 // Only LiveKit can sign these: it sends one after another for each room.
-const GENUINE_LOOPS = 4;
+const GENUINE_LOOPS = 1;
 const MIB = 1024 * 1024;
 const LARGEST = `{"event":"participant_left","id":"EV_x","x":"${"a".repeat(MIB - 60)}"}`;
 
