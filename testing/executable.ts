@@ -23,8 +23,8 @@ export interface Runtime extends AsyncDisposable {
   readonly surplusBytes: number;
 }
 
-// A whole Deno with its loader takes 25 MiB more than an executable when idle. Bodies of 1 MB pile up until they are
-// collected, on a fast machine past 224 MiB: this leaves room for them, and each kind of pressure prints its peak.
+// A whole Deno with its loader takes 25 MiB more than an executable when idle, and under pressure more, which is not known
+// exactly: this leaves room, and each kind of pressure prints its peak.
 const SURPLUS_OF_DENO_BYTES = 72 * 1024 * 1024;
 
 /**
